@@ -1,0 +1,1 @@
+"""Readers, the memory-mapped store, batches, the built-in corpus."""

@@ -1,0 +1,1 @@
+"""The search for an output, over the contract's step."""

@@ -1,0 +1,1 @@
+"""The Transformer, box by box."""

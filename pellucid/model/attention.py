@@ -1,0 +1,139 @@
+"""Attention (section 3.2 of the paper).
+
+Shapes: B batch, T queries, S keys, H heads, K width of a head (d_head), D width of the model (d_model).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.base.taps import Tap
+from pellucid.model.dropout import Dropout
+from pellucid.model.masks import ResolvedMask
+
+
+class Score(nn.Module):
+    """How well a query matches a key: (B, H, T, K), (B, H, S, K) -> (B, H, T, S), to be multiplied by ``scale``."""
+
+    scale: float
+
+
+class DotProduct(Score):
+    """``q k^T / sqrt(d_head)``: without the scale a wide head pushes the softmax to where its gradient is tiny."""
+
+    def __init__(self, d_head: int) -> None:
+        super().__init__()
+        self.scale = 1.0 / math.sqrt(d_head)
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        return query @ key.transpose(-2, -1)
+
+
+class Additive(Score):
+    """``v^T tanh(q + k)`` (Bahdanau et al., 2015): one hidden layer instead of a product, with one ``v`` a head."""
+
+    def __init__(self, n_heads: int, d_head: int) -> None:
+        super().__init__()
+        self.scale = 1.0
+        self.weight = nn.Parameter(torch.empty(n_heads, d_head))
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        hidden = torch.tanh(query[:, :, :, None] + key[:, :, None])  # (B, H, T, S, K)
+        return torch.einsum("bhtsk,hk->bhts", hidden, self.weight)
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, score: Score, mask: ResolvedMask | None, dropout: Dropout
+) -> Tensor:
+    """Equation 1: ``softmax(q k^T / sqrt(d_head)) v``, without looking at it.
+
+    Args:
+        query: (B, H, T, K).
+        key, value: (B, H, S, K).
+        score: the match of queries and keys, dot product or additive.
+        mask: what may be attended to; ``None``: everything. A query that may attend to nothing gives zeros.
+        dropout: on the weights.
+
+    Returns:
+        z, (B, H, T, K).
+    """
+    scores = score(query, key)  # (B, H, T, S)
+    scores = scores * score.scale if mask is None else torch.add(mask.hidden, scores, alpha=score.scale)
+    z: Tensor = dropout(torch.softmax(scores, dim=-1)) @ value  # (B, H, T, K)
+    return z if mask is None or mask.alive is None else z * mask.alive
+
+
+def attend_in_steps(
+    query: Tensor, key: Tensor, value: Tensor, score: Score, mask: ResolvedMask | None, dropout: Dropout, tap: Tap
+) -> Tensor:
+    """The same as :func:`attend`, written as the definition, with every step shown to ``tap``."""
+    scores = tap("scores", score(query, key))  # (B, H, T, S)
+    scores = tap("scaled", scores * score.scale)
+    if mask is not None:
+        allowed = tap("mask", mask.allowed.expand_as(scores))
+        scores = tap("masked", scores.masked_fill(~allowed, -math.inf))
+        # A query without any key has no weights at all: zeros, where the softmax of nothing would be NaN.
+        alive = allowed.any(-1, keepdim=True)
+        weights = torch.softmax(scores.masked_fill(~alive, 0.0), dim=-1).masked_fill(~alive, 0.0)
+    else:
+        weights = torch.softmax(scores, dim=-1)
+    weights = dropout(tap("weights", weights))
+    return tap("z", weights @ value)  # (B, H, T, K)
+
+
+class MultiHeadAttention(nn.Module):
+    """Several heads attend side by side in projections of their own; W^O mixes what they found (section 3.2.2).
+
+    Args:
+        query, key, value: projections W^Q, W^K, W^V of all heads at once, D -> H * K.
+        output: W^O, H * K -> D.
+        score: the match of queries and keys.
+        n_heads: H.
+        dropout: on the attention weights.
+    """
+
+    def __init__(
+        self,
+        *,
+        query: nn.Module,
+        key: nn.Module,
+        value: nn.Module,
+        output: nn.Module,
+        score: Score,
+        n_heads: int,
+        dropout: Dropout,
+    ) -> None:
+        super().__init__()
+        self.query, self.key, self.value, self.output = query, key, value, output
+        self.score, self.dropout = score, dropout
+        self.n_heads = n_heads
+
+    def forward(
+        self, x: Tensor, key: Tensor, value: Tensor, mask: ResolvedMask | None, tap: Tap | None = None
+    ) -> Tensor:
+        """Queries from ``x`` (B, T, D), keys and values (B, H, S, K) from :meth:`project`. Returns (B, T, D)."""
+        query = self.split(self.query(x))  # (B, H, T, K)
+        if tap is None:
+            z = attend(query, key, value, self.score, mask, self.dropout)
+        else:
+            query = tap("q", tap("q_projected", query))
+            z = attend_in_steps(query, tap("k", key), tap("v", value), self.score, mask, self.dropout, tap)
+        concat = z.transpose(1, 2).flatten(2)  # (B, T, H * K)
+        if tap is not None:
+            concat = tap("concat", concat)
+        out: Tensor = self.output(concat)  # (B, T, D)
+        return out if tap is None else tap("out", out)
+
+    def project(self, source: Tensor, tap: Tap | None = None) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, H, S, K) of what is attended to, (B, S, D)."""
+        key, value = self.split(self.key(source)), self.split(self.value(source))
+        if tap is not None:
+            key, value = tap("k_projected", key), tap("v_projected", value)
+        return key, value
+
+    def split(self, x: Tensor) -> Tensor:
+        """(B, T, H * K) -> (B, H, T, K)."""
+        return x.view(*x.shape[:-1], self.n_heads, -1).transpose(1, 2)

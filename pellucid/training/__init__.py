@@ -1,0 +1,1 @@
+"""Loss, schedule, one step, the loop, checkpoints."""
