@@ -89,9 +89,7 @@ def _rows() -> tuple[TapRow, ...]:
             place = f"{stack}.layers.N.{part}"
             table = _FEED_FORWARD if part == "ffn" else _ATTENTION
             rows += [TapRow(f"{place}.{n}", s, f, axes, text) for n, s, f, axes, text in table]
-            rows.append(
-                TapRow(f"{place}_residual", "r", "x + sublayer(x)", wide, "the sublayer's output added to its input")
-            )
+            rows.append(TapRow(f"{place}_residual", "r", "x + sublayer(x)", wide, "the sublayer's output added to its input"))
             rows += [TapRow(f"{place}_norm.{n}", s, f, axes, text) for n, s, f, axes, text in _NORM]
         rows.append(TapRow(f"{stack}.layers.N.out", "x", "x", wide, "what the layer hands to the next one"))
         rows += [TapRow(f"{stack}.norm.{n}", s, f, axes, text) for n, s, f, axes, text in _NORM]

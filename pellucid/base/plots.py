@@ -1,0 +1,86 @@
+"""Pictures: learning curves and attention maps. matplotlib is an extra and is imported when a picture is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pellucid.base.errors import UsageError
+
+
+def have_matplotlib() -> bool:
+    """Whether pictures can be drawn."""
+    from importlib.util import find_spec
+
+    return find_spec("matplotlib") is not None
+
+
+def _pyplot() -> Any:
+    if not have_matplotlib():
+        raise UsageError("pictures need matplotlib", advice='pip install "pellucid[plots]"')
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def plot_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
+    """Loss and scores against steps, one colour a run.
+
+    Args:
+        runs: rows of ``metrics.jsonl`` by the name of the run.
+        path: of the picture; its ending decides the format.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    pyplot = _pyplot()
+    scores = [name for name in ("dev_bleu", "dev_chrf") if any(name in row for rows in runs.values() for row in rows)]
+    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    for number, (run, rows) in enumerate(runs.items()):
+        colour = f"C{number}"
+        _line(axes[0], rows, "train_loss", f"{run}: training (smoothed)", color=colour, alpha=0.5)
+        _line(axes[0], rows, "dev_loss", f"{run}: dev", color=colour, marker="o")
+        for name, style in zip(scores, ("-", "--"), strict=False):
+            _line(axes[1], rows, name, f"{run}: {name.replace('_', ' ')}", color=colour, marker="o", linestyle=style)
+    axes[0].set(xlabel="step", ylabel="loss per target token (nats)", title="Loss")
+    axes[1].set(xlabel="step", ylabel="score", title="Scores on the dev split")
+    for axis in axes:
+        axis.grid(alpha=0.3)
+        if axis.lines:
+            axis.legend(fontsize="small")
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def _line(axis: Any, rows: Sequence[Mapping[str, Any]], name: str, label: str, **style: Any) -> None:
+    points = [(row["step"], row[name]) for row in rows if name in row]
+    if points:
+        axis.plot(*zip(*points, strict=True), label=label, **style)
+
+
+def plot_attention(weights: Any, source: Sequence[str], target: Sequence[str], title: str, path: Path) -> None:
+    """One map of attention weights: a row for each target token, a column for each source token.
+
+    Args:
+        weights: (T, S), rows sum to 1.
+        source: S labels.
+        target: T labels.
+        title: above the map.
+        path: of the picture.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    pyplot = _pyplot()
+    figure, axis = pyplot.subplots(figsize=(2.5 + 0.45 * len(source), 1.8 + 0.4 * len(target)), layout="constrained")
+    image = axis.imshow(weights, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
+    axis.set_xticks(range(len(source)), source, rotation=60, ha="right")
+    axis.set_yticks(range(len(target)), target)
+    axis.set(xlabel="source", ylabel="target", title=title)
+    figure.colorbar(image, ax=axis, label="attention weight")
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
