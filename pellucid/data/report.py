@@ -1,0 +1,40 @@
+"""What was read of a split and what became of it: every pair that is skipped or changed is counted here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass
+class Note:
+    """How often something happened, and the first place where it did."""
+
+    count: int
+    first: str
+
+
+@dataclass
+class Report:
+    """Counts of one pass over a split."""
+
+    read: int = 0  # pairs in the input
+    kept: int = 0  # pairs passed on
+    notes: dict[str, Note] = field(default_factory=dict)
+
+    def note(self, what: str, place: str) -> None:
+        """Counts ``what``, which happened to the pair at ``place``."""
+        self.notes.setdefault(what, Note(0, place)).count += 1
+
+    def lines(self) -> list[str]:
+        """For the log: first the totals, then one line for each kind of event."""
+        total = f"{self.kept:,} pairs" if self.kept == self.read else f"{self.kept:,} of {self.read:,} pairs kept"
+        return [total, *(f"{note.count:,} x {what} (first: {note.first})" for what, note in self.notes.items())]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Report:
+        notes = {what: Note(**note) for what, note in values["notes"].items()}
+        return cls(values["read"], values["kept"], notes)
