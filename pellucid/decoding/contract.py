@@ -1,0 +1,51 @@
+"""What decoding knows of a model, and all it knows: three functions and a state that can be reordered and cut back.
+
+Legend: B sentences, S source length, R rows, T new positions, V vocabulary. With ``beams`` rows a sentence,
+``R = B * beams`` and row ``r`` belongs to sentence ``r // beams``. Every kind of model keeps the same contract.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+from torch import Tensor
+
+MemoryType = TypeVar("MemoryType")
+StateType = TypeVar("StateType", bound="State")
+
+
+class State(Protocol):
+    """What a model remembers of the outputs begun so far, changed in place."""
+
+    @property
+    def length(self) -> int:
+        """Positions taken in so far, the start token included."""
+        ...
+
+    def select(self, rows: Tensor, /) -> None:
+        """Row ``i`` becomes what row ``rows[i]`` was: beams reordered or doubled, finished sentences left out.
+
+        Args:
+            rows: (R',) int64, numbers of current rows. The rows of one sentence stay together and stay ``beams`` many.
+        """
+        ...
+
+    def truncate(self, length: int, /) -> None:
+        """Forgets every position from ``length`` on."""
+        ...
+
+
+class Model(Protocol[MemoryType, StateType]):
+    """A model that can be decoded from."""
+
+    def encode(self, source: Tensor, mask: Tensor, /) -> MemoryType:
+        """What the source (B, S) int64 leaves behind; mask (B, S) bool, True = a real token."""
+        ...
+
+    def start(self, memory: MemoryType, /, beams: int = 1) -> StateType:
+        """An empty state of ``beams`` rows a sentence."""
+        ...
+
+    def step(self, ids: Tensor, state: StateType, /) -> tuple[Tensor, StateType]:
+        """Takes in ids (R, T) int64 and gives the logits (R, T, V) after each of them, with the state to go on from."""
+        ...

@@ -1,0 +1,76 @@
+"""The largest of many values, fast and with ties decided: equal values rank in the order of their place.
+
+Both functions look at blocks of the vocabulary first. The maximum of a block takes one pass that vector instructions do
+well, and whatever is among the C largest lies in one of the C blocks with the largest maxima: only those are ranked.
+
+Legend: S sentences, K beams, R rows (K a sentence), V vocabulary, N whole blocks in it, C values wanted.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+BLOCK = 64
+
+
+def largest(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest of each row of (R, V) and the first place that has it: (R,) each. NaN counts as largest."""
+    n_blocks = values.shape[1] // BLOCK
+    if n_blocks < 2:
+        return values.max(dim=1)  # gives the first place, too
+    blocks = values[:, : n_blocks * BLOCK].view(-1, n_blocks, BLOCK)  # (R, N, BLOCK)
+    best, block = blocks.amax(dim=2).max(dim=1)  # (R,)
+    place = block * BLOCK + blocks[torch.arange(len(values), device=values.device), block].argmax(dim=1)
+    last, at = values[:, -BLOCK:].max(dim=1)  # what lies behind the last whole block, and some of that block again
+    return torch.maximum(best, last), torch.where(last > best, at + values.shape[1] - BLOCK, place)
+
+
+def largest_sums(totals: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The ``count`` largest of all ``totals[s, k] + values[s * K + k, v]`` of each sentence, best first.
+
+    Equal sums rank by beam, then by token. ``torch.topk`` leaves open which of equal values it takes: ties are found by
+    looking one place further, and only sentences that have one are ranked again. NaN counts as largest.
+
+    Args:
+        totals: (S, K) float64.
+        values: (R, V) float32.
+        count: C, at most K V.
+
+    Returns:
+        The sums, float64, the beam k and the token v of each: (S, C) each.
+    """
+    n_sentences, beams = totals.shape
+    vocabulary = values.shape[1]
+    values = values.view(n_sentences, beams, vocabulary)
+    best, places = _largest_sums_in_blocks(totals, values, min(count + 1, beams * vocabulary))
+    ties = (best[:, 1:] == best[:, :-1]) & (best[:, 1:] > -torch.inf)
+    best, places = best[:, :count], places[:, :count]
+    if ties.any():
+        for sentence in (ties.any(dim=1) & ~best[:, 0].isnan()).nonzero().flatten().tolist():
+            sums = (totals[sentence, :, None] + values[sentence]).flatten()  # (K V,)
+            equal_or_above = ((sums >= best[sentence, -1]) & (sums > -torch.inf)).nonzero().flatten()
+            order = sums[equal_or_above].sort(descending=True, stable=True).indices[:count]
+            places[sentence, : len(order)] = equal_or_above[order]  # the sums stand there already
+    return best, places // vocabulary, places % vocabulary
+
+
+def _largest_sums_in_blocks(totals: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Sums of (S, K) and (S, K, V), and their places k V + v, best first, equal ones in any order: (S, C) each."""
+    n_sentences, beams, vocabulary = values.shape
+    n_blocks = vocabulary // BLOCK
+    if beams * n_blocks < 8 * count:  # too few blocks for leaving many out
+        return (totals[:, :, None] + values).flatten(1).topk(count, dim=1)
+    whole = n_blocks * BLOCK
+    blocks = values[:, :, :whole].view(n_sentences, beams, n_blocks, BLOCK)
+    maxima = totals[:, :, None] + blocks.amax(dim=3)  # (S, K, N)
+    chosen = maxima.flatten(1).topk(count, dim=1, sorted=False).indices  # (S, C)
+    beam, block = chosen // n_blocks, chosen % n_blocks
+    inside = blocks[torch.arange(n_sentences, device=values.device)[:, None], beam, block]  # (S, C, BLOCK)
+    behind = totals[:, :, None] + values[:, :, whole:]  # (S, K, V - N BLOCK)
+    sums = torch.cat(((totals.gather(1, beam)[:, :, None] + inside).flatten(1), behind.flatten(1)), dim=1)
+    places = torch.arange(beams * vocabulary, device=values.device).view(beams, vocabulary)
+    places_inside = (beam * vocabulary + block * BLOCK)[:, :, None] + places[0, :BLOCK]  # (S, C, BLOCK)
+    places_behind = places[:, whole:].flatten().expand(n_sentences, -1)
+    best, at = sums.topk(count, dim=1)
+    return best, torch.cat((places_inside.flatten(1), places_behind), dim=1).gather(1, at)
