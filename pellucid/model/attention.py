@@ -45,9 +45,7 @@ class Additive(Score):
         return torch.einsum("bhtsk,hk->bhts", hidden, self.weight)
 
 
-def attend(
-    query: Tensor, key: Tensor, value: Tensor, score: Score, mask: ResolvedMask | None, dropout: Dropout
-) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, score: Score, mask: ResolvedMask | None, dropout: Dropout) -> Tensor:
     """Equation 1: ``softmax(q k^T / sqrt(d_head)) v``, without looking at it.
 
     Args:
@@ -111,9 +109,7 @@ class MultiHeadAttention(nn.Module):
         self.score, self.dropout = score, dropout
         self.n_heads = n_heads
 
-    def forward(
-        self, x: Tensor, key: Tensor, value: Tensor, mask: ResolvedMask | None, tap: Tap | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, key: Tensor, value: Tensor, mask: ResolvedMask | None, tap: Tap | None = None) -> Tensor:
         """Queries from ``x`` (B, T, D), keys and values (B, H, S, K) from :meth:`project`. Returns (B, T, D)."""
         query = self.split(self.query(x))  # (B, H, T, K)
         if tap is None:

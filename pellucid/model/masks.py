@@ -49,9 +49,7 @@ class Mask:
             return None
         # The smallest finite number instead of -inf: a row of nothing but -inf would be NaN after the softmax, and NaN
         # in its gradient even if the output were overwritten later.
-        hidden = torch.zeros((), dtype=like.dtype, device=like.device).masked_fill(
-            ~allowed, torch.finfo(like.dtype).min
-        )
+        hidden = torch.zeros((), dtype=like.dtype, device=like.device).masked_fill(~allowed, torch.finfo(like.dtype).min)
         # Only padding can leave a query without any key: a causal query always sees itself.
         alive = None if self.keys is None else allowed.any(-1, keepdim=True).to(like.dtype)
         return ResolvedMask(allowed, hidden, alive)

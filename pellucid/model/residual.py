@@ -38,9 +38,7 @@ class Residual(nn.Module):
         self.norm, self.dropout = norm, dropout
         self.norm_first = order == "pre"
 
-    def forward(
-        self, x: Tensor, sublayer: Callable[[Tensor], Tensor], tap: Tap | None = None, name: str = ""
-    ) -> Tensor:
+    def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor], tap: Tap | None = None, name: str = "") -> Tensor:
         """(B, T, D) -> (B, T, D). ``name`` is the sublayer's, for the taps."""
         if tap is None:
             if self.norm_first:

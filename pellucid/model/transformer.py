@@ -5,7 +5,7 @@ Shapes: B batch, S source positions, T target positions, R target rows (B times 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from pellucid.model.cache import KeyValueCache, same_rows
 from pellucid.model.decoder import Decoder, KeyValue
 from pellucid.model.encoder import Encoder
 from pellucid.model.heads import LanguageHead
+
+Head = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ class EncoderDecoder(nn.Module):
         source_mask: Tensor | None = None,
         target_mask: Tensor | None = None,
         wanted: Tensor | None = None,
+        head: Head | None = None,
         tap: Tapper | None = None,
     ) -> Tensor:
         """Logits of the token after each target position.
@@ -115,16 +118,18 @@ class EncoderDecoder(nn.Module):
             source_mask, target_mask: True = real token; ``None``: no padding. Padding to the right of the target needs no
                 mask, since no real position sees it.
             wanted: (B, T) True where logits are wanted; ``None``: everywhere.
+            head: what to make of the decoder's vectors (N, D) and the output matrix (V, D) instead of logits: a loss that
+                never holds all the logits at once goes in here, so that training still runs through this ``forward``.
             tap: called with the name of each step and its tensor, see :mod:`pellucid.base.taps`.
 
         Returns:
-            (B, T, V), or (N, V) for the N wanted positions.
+            (B, T, V), or (N, V) for the N wanted positions; or what ``head`` returns.
 
         Raises:
             DataError: a sequence is longer than the positions reach.
         """
         memory = self.encode(source, source_mask, tap=tap)
-        return self.decode(target, memory, target_mask, wanted=wanted, tap=tap)
+        return self.decode(target, memory, target_mask, wanted=wanted, head=head, tap=tap)
 
     def encode(self, source: Tensor, mask: Tensor | None = None, *, tap: Tapper | None = None) -> Memory:
         """What the source (B, S) leaves behind."""
@@ -138,6 +143,7 @@ class EncoderDecoder(nn.Module):
         mask: Tensor | None = None,
         *,
         wanted: Tensor | None = None,
+        head: Head | None = None,
         tap: Tapper | None = None,
     ) -> Tensor:
         """Logits of the token after each position of ``target`` (B, T), given the memory of its source; see forward."""
@@ -150,7 +156,8 @@ class EncoderDecoder(nn.Module):
             memory_keys=memory.mask,
             tap=within(inside, "decoder"),
         )  # (B, T, D)
-        return self.head(x if wanted is None else x[wanted], self.weight("output"), inside)
+        x = x if wanted is None else x[wanted]  # (N, D)
+        return self.head(x, self.weight("output"), inside) if head is None else head(x, self.weight("output"))
 
     def start(self, memory: Memory, beams: int = 1) -> State:
         """The state before the first token. Keys and values of the source are computed here, once."""

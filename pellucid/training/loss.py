@@ -1,0 +1,76 @@
+"""The training loss: cross-entropy with label smoothing (section 5.4 of the paper).
+
+Shapes: N target tokens, D width of the model, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Logits of this many tokens are alive at a time. With a vocabulary of 10,000 they take 10 MB, which stays in cache; those of
+# a whole batch would take 160 MB, be written and read from memory several times, and decide how large a batch can be.
+CHUNK = 256
+
+
+def smoothed_cross_entropy(x: Tensor, weight: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy of the logits ``x weight^T`` against a target softened over the whole vocabulary, summed over tokens.
+
+    The definition is that of Szegedy et al. (2016), which the paper cites: the right token has probability
+    ``1 - smoothing + smoothing / V``, every other one ``smoothing / V``. (fairseq spreads it over the V - 1 others.)
+
+    Args:
+        x: (N, D), one vector for each real token; padding must have been left out.
+        weight: (V, D), the output matrix.
+        target: (N,) token ids.
+        smoothing: share of the probability that is spread evenly.
+
+    Returns:
+        The sum, a scalar in float32 (float64 for float64 vectors), in nats.
+    """
+    return _ChunkedCrossEntropy.apply(x, weight, target, smoothing)  # type: ignore[no-untyped-call]
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """Logits, loss and gradients chunk by chunk, so that all the logits never exist at once.
+
+    With p = softmax(logits) and q the smoothed target, the loss is ``-q . log p`` and its gradient in the logits ``p - q``:
+    both come from one softmax, so the gradients are made on the way forward and only scaled on the way back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, target: Tensor, smoothing: float) -> Tensor:
+        device = x.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        exact = torch.promote_types(x.dtype, torch.float32)  # of everything that is summed up
+        matrix = weight.to(dtype)
+        differentiated = any(ctx.needs_input_grad)
+        total = torch.zeros((), dtype=exact, device=x.device)
+        grad_x = torch.empty_like(x) if differentiated else None
+        grad_weight = torch.zeros_like(weight, dtype=exact) if differentiated else None
+        with torch.autocast(device, enabled=False):
+            for first in range(0, len(x), CHUNK):
+                rows = slice(first, first + CHUNK)
+                some = x[rows].to(dtype)
+                logits = (some @ matrix.T).to(exact)  # (chunk, V)
+                labels = target[rows, None]
+                log_sum = logits.logsumexp(1, keepdim=True)  # (chunk, 1)
+                right = logits.gather(1, labels)
+                mean = logits.mean(1, keepdim=True)
+                total += (log_sum - (1.0 - smoothing) * right - smoothing * mean).sum()
+                if grad_x is not None and grad_weight is not None:
+                    error = logits.sub_(log_sum).exp_().sub_(smoothing / logits.shape[1])  # p - q, but for the right token
+                    error.scatter_add_(1, labels, torch.full_like(right, smoothing - 1.0))
+                    error = error.to(dtype)
+                    grad_x[rows] = error @ matrix
+                    grad_weight += error.T @ some
+        ctx.save_for_backward(grad_x, grad_weight)
+        ctx.weight_dtype = weight.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        grad_x, grad_weight = ctx.saved_tensors
+        return grad_x * grad, (grad_weight * grad).to(ctx.weight_dtype), None, None

@@ -1,0 +1,55 @@
+"""What a run leaves to read: ``metrics.jsonl``, ``metrics.csv``, ``samples.txt`` and ``curves.png``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from pellucid.base.files import write_atomically
+from pellucid.base.plots import plot_curves
+
+
+class Record:
+    """The metrics of a run, one row an event; appended to while it trains.
+
+    A run that goes on from step k first drops the rows after k: they belong to steps that are done again.
+    """
+
+    def __init__(self, directory: Path, step: int) -> None:
+        self.directory = directory
+        self.path = directory / "metrics.jsonl"
+        self.rows = [row for row in read_rows(self.path) if row["step"] <= step]
+        text = "".join(json.dumps(row) + "\n" for row in self.rows)
+        write_atomically(self.path, text.encode())
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append one row, which has a ``step``."""
+        self.rows.append(row)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def add_samples(self, step: int, samples: list[str]) -> None:
+        """Append what the model makes of some examples."""
+        with (self.directory / "samples.txt").open("a", encoding="utf-8") as file:
+            file.write(f"--- step {step}\n" + "".join(f"{line}\n" for line in samples))
+
+    def write_tables(self) -> None:
+        """Write ``metrics.csv`` and ``curves.png`` anew."""
+        columns = list(dict.fromkeys(key for row in self.rows for key in row))
+        table = io.StringIO()
+        writer = csv.DictWriter(table, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomically(self.directory / "metrics.csv", table.getvalue().encode())
+        plot_curves({self.directory.name: self.rows}, self.directory / "curves.png")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a ``metrics.jsonl``; a last line that was cut off by a crash is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines if line.endswith("}")]
