@@ -1,0 +1,100 @@
+"""``pellucid info``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pellucid.cli.main import common
+
+
+@click.command()
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+@common
+def info(path: Path | None) -> None:
+    """Say what PATH is (a recipe, a run or a model), or without PATH what this machine offers."""
+    if path is None:
+        lines = _machine()
+    elif path.suffix in (".yaml", ".yml"):
+        lines = _recipe(path)
+    else:
+        lines = _model(path)
+    for name, value in lines:
+        click.echo(f"{name:<14}{value}")
+
+
+def _machine() -> list[tuple[str, str]]:
+    import platform
+    import shutil
+    from importlib import metadata
+
+    from pellucid import __version__
+    from pellucid.base import runtime
+    from pellucid.base.config import RuntimeConfig
+
+    versions = [f"{name} {metadata.version(name)}" for name in ("torch", "numpy", "tokenizers", "safetensors", "sacrebleu")]
+    return [
+        ("pellucid", __version__),
+        ("python", platform.python_version()),
+        ("packages", ", ".join(versions)),
+        ("training", runtime.describe(runtime.settle(RuntimeConfig()))),
+        ("disk", f"{shutil.disk_usage('.').free / 2**30:.1f} GiB free here"),
+    ]
+
+
+def _recipe(path: Path) -> list[tuple[str, str]]:
+    from dataclasses import replace
+
+    import torch
+
+    from pellucid.base.recipe import read
+    from pellucid.model.build import build
+
+    config = read(path)
+    size = config.text.vocabulary
+    with torch.device("meta"):  # counted without memory
+        model = build(replace(config.model, source_vocabulary=size, target_vocabulary=size))
+    return [
+        ("recipe", str(path)),
+        ("model", _shape(config.model)),
+        ("parameters", f"{sum(weight.numel() for weight in model.parameters()):,} with a vocabulary of {size:,}"),
+        (
+            "training",
+            f"{config.training.steps:,} steps of {config.training.batch_tokens * config.training.accumulate:,} padded tokens",
+        ),
+    ]
+
+
+def _model(path: Path) -> list[tuple[str, str]]:
+    from pellucid.tasks.model_directory import find, load_model, read_config
+    from pellucid.training.checkpoints import newest_progress
+
+    directory = find(path)
+    config = read_config(directory)
+    model = load_model(directory, config)
+    lines = [
+        ("model", str(directory)),
+        ("task", f"{config.task}, {config.data.source} to {config.data.target}"),
+        ("shape", _shape(config.model)),
+        ("parameters", f"{sum(weight.numel() for weight in model.parameters()):,}"),
+        ("text", f"{config.text.tokenizer}, {config.model.source_vocabulary:,} and {config.model.target_vocabulary:,} entries"),
+        ("decoding", f"{config.decoding.beams} beams, {config.decoding.length_penalty} penalty, alpha {config.decoding.alpha}"),
+    ]
+    progress = newest_progress(path)
+    if progress is not None:
+        state = "finished" if progress.finished else f"of {config.training.steps:,}, not finished"
+        lines.append(("training", f"step {progress.step:,} {state}, {progress.tokens:,} target tokens"))
+        if progress.best is not None:
+            lines.append(("best", f"dev {config.training.metric} {progress.best:.2f} at step {progress.best_step:,}"))
+    return lines
+
+
+def _shape(model: object) -> str:
+    from pellucid.base.config import ModelConfig
+
+    assert isinstance(model, ModelConfig)
+    return (
+        f"{model.architecture}, {model.encoder.n_layers} + {model.decoder.n_layers} layers, d_model {model.d_model}, "
+        f"{model.norm}-norm, {model.activation}, {model.positions} positions"
+    )

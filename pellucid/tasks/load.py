@@ -1,0 +1,35 @@
+"""``pellucid.load``: from a directory to the object that a user calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pellucid.base import runtime
+from pellucid.base.config import RuntimeConfig
+from pellucid.base.errors import UsageError
+from pellucid.tasks.model_directory import find, load_model, load_tokenizers, read_config
+from pellucid.tasks.translator import Translator
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def load(path: str | Path, precision: str = "float32", *, device: str = "auto") -> Translator:
+    """Load a model for use. Nothing in its directory is executed.
+
+    Args:
+        path: a model directory, or the directory of a run.
+        precision: of the weights while they are used.
+        device: ``"cpu"``, ``"cuda"``, ...; ``"auto"``: a GPU if there is one.
+
+    Raises:
+        ModelError: no model there, or one that is damaged, pickled or of another format.
+        UsageError: no such precision or device.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError("no such precision", where="precision", expected=" or ".join(PRECISIONS), found=precision)
+    directory = find(path)
+    config = read_config(directory)
+    tokenizers = load_tokenizers(directory, config)
+    settled = runtime.settle(RuntimeConfig(precision="float32", device=device))
+    model = load_model(directory, config).to(settled.device)
+    return Translator(model, tokenizers, config, precision)

@@ -1,0 +1,133 @@
+"""The model directory: ``config.json``, ``model.safetensors``, ``tokenizer.json``. Loading one runs no code from it.
+
+A run directory serves wherever a model directory does: its model is in ``model/``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from pellucid.base.config import FORMAT_VERSION, RunConfig
+from pellucid.base.errors import ModelError
+from pellucid.base.files import write_atomically
+from pellucid.base.recipe import from_dict, to_dict
+from pellucid.model.build import build, initialise
+from pellucid.model.transformer import EncoderDecoder
+from pellucid.text.tokenizer import Tokenizer
+
+WEIGHTS = "model.safetensors"
+JOINT = "tokenizer.json"
+SEPARATE = ("tokenizer.source.json", "tokenizer.target.json")
+PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+
+Tokenizers = tuple[Tokenizer, Tokenizer]  # of source and target; one and the same when the vocabulary is joint
+
+
+def find(path: str | Path) -> Path:
+    """The model directory at ``path``, which may also be a run directory.
+
+    Raises:
+        ModelError: there is none; the message says what was found instead.
+    """
+    path = Path(path)
+    for candidate in (path, path / "model"):
+        if (candidate / "config.json").is_file():
+            return candidate
+    found = "no such directory"
+    if path.is_dir():
+        found = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "an empty directory"
+    advice = "give the directory of a run or of a model"
+    if (path / "checkpoints").is_dir():
+        advice = "this run has not written a model yet: let it train to its first validation"
+    raise ModelError("not a model directory", where=path, expected="config.json in it", found=found, advice=advice)
+
+
+def save_model(directory: Path, config: RunConfig, tokenizers: Tokenizers, weights: dict[str, Tensor]) -> None:
+    """Write weights, configuration and tokenizers, each file whole or not at all; the weights last."""
+    save_tokenizers(directory, config, tokenizers)
+    content = {"format_version": FORMAT_VERSION, **to_dict(config)}
+    write_atomically(directory / "config.json", (json.dumps(content, indent=2) + "\n").encode())
+    write_atomically(directory / WEIGHTS, save({name: weight.contiguous() for name, weight in weights.items()}))
+
+
+def save_tokenizers(directory: Path, config: RunConfig, tokenizers: Tokenizers) -> None:
+    """Write ``tokenizer.json``, or one file a side where the vocabularies are separate."""
+    directory.mkdir(parents=True, exist_ok=True)
+    names = (JOINT,) if config.text.joint else SEPARATE
+    for name, tokenizer in zip(names, tokenizers, strict=False):
+        tokenizer.save(directory / name)
+
+
+def read_config(directory: Path) -> RunConfig:
+    """The configuration in ``config.json``.
+
+    Raises:
+        ModelError: it is damaged or of another format version.
+    """
+    path = directory / "config.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content.pop("format_version")
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise ModelError("this is not the configuration of a pellucid model", where=path, found=repr(error)) from error
+    if version != FORMAT_VERSION:
+        advice = "load it with the version of pellucid that wrote it"
+        raise ModelError("another format", where=path, expected=f"version {FORMAT_VERSION}", found=version, advice=advice)
+    return from_dict(RunConfig, content, path)
+
+
+def has_tokenizers(directory: Path, config: RunConfig) -> bool:
+    """Whether all the tokenizers of ``config`` are there."""
+    return all((directory / name).is_file() for name in ((JOINT,) if config.text.joint else SEPARATE))
+
+
+def load_tokenizers(directory: Path, config: RunConfig) -> Tokenizers:
+    """The tokenizers of source and target."""
+    if config.text.joint:
+        tokenizer = Tokenizer.load(directory / JOINT)
+        return tokenizer, tokenizer
+    return Tokenizer.load(directory / SEPARATE[0]), Tokenizer.load(directory / SEPARATE[1])
+
+
+def load_model(directory: Path, config: RunConfig) -> EncoderDecoder:
+    """The model with its weights, in evaluation mode, in float32.
+
+    Raises:
+        ModelError: the weights are missing, pickled, damaged, or of another shape than the configuration says.
+    """
+    path = directory / WEIGHTS
+    if not path.is_file():
+        pickled = sorted(entry.name for entry in directory.iterdir() if entry.suffix in PICKLED)
+        advice = "pickled weights can run code and are never loaded: convert them to safetensors" if pickled else None
+        raise ModelError("the weights are missing", where=path, found=", ".join(pickled) or None, advice=advice)
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError("the weights are damaged", where=path, found=error, advice="copy the model anew") from error
+    with torch.device("meta"):
+        model = build(config.model)
+    _check_weights(model, weights, path)
+    model = model.to_empty(device="cpu")
+    initialise(model, seed=0)  # tables that are computed and not saved
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def _check_weights(model: EncoderDecoder, weights: dict[str, Tensor], path: Path) -> None:
+    expected = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+    found = {name: tuple(weight.shape) for name, weight in weights.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ModelError(
+                f"the weights do not fit the configuration at {name}",
+                where=path,
+                expected=expected.get(name, "no such weight"),
+                found=found.get(name, "no such weight"),
+                advice="config.json and model.safetensors must come from the same model",
+            )

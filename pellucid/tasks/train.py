@@ -1,0 +1,89 @@
+"""Training a task in a run directory: from a configuration to a finished run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pellucid.base import runtime
+from pellucid.base.config import RunConfig
+from pellucid.base.errors import UsageError
+from pellucid.base.files import locked, write_atomically
+from pellucid.base.progress import say
+from pellucid.base.recipe import read, to_dict, to_yaml
+from pellucid.model.build import build, initialise
+from pellucid.tasks.translation import Translation
+from pellucid.training.loop import Trainer
+
+RESOLVED = "config.yaml"
+
+# Sections and keys that may differ when a run goes on: they do not change what was trained so far.
+MAY_CHANGE = frozenset({"checkpoints", "decoding", "runtime"}) | {
+    f"training.{key}" for key in ("steps", "log_every", "validate_every", "validate_sentences", "patience")
+}
+
+
+def train(config: RunConfig, directory: Path) -> None:
+    """Train in ``directory``, from nothing or from where an earlier call stopped.
+
+    Args:
+        config: as the recipe says it; what is "auto" in it is settled now, or was when the run began.
+        directory: of the run; made when missing.
+
+    Raises:
+        UsageError: the run in this directory was begun with other settings.
+        ModelError: another process is training here, or its checkpoints are damaged.
+        DataError, DivergedError, MemoryLimitError, Interrupted: as :class:`pellucid.training.loop.Trainer` says.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with locked(directory):
+        config = _settled(config, directory)
+        runtime.keep_memory()
+        runtime.apply(config.runtime)
+        say(runtime.describe(config.runtime))
+        task = Translation(config, directory)
+        model = build(task.config.model)
+        initialise(model, config.seed)
+        say(f"{sum(weight.numel() for weight in model.parameters()):,} parameters")
+        Trainer(task, model, task.config, directory).run()
+
+
+def _settled(config: RunConfig, directory: Path) -> RunConfig:
+    """The configuration with the machine's part settled; as it was when the run began, if it has."""
+    path = directory / RESOLVED
+    if path.exists():
+        earlier = read(path)
+        _check_same(earlier, config, path)
+        config = replace(config, runtime=earlier.runtime)
+    else:
+        config = replace(config, runtime=runtime.settle(config.runtime))
+    write_atomically(path, to_yaml(config).encode())
+    return config
+
+
+def _check_same(earlier: RunConfig, config: RunConfig, path: Path) -> None:
+    """Refuse settings that would make the rest of a run another run than its beginning."""
+    before, now = _flat(to_dict(earlier)), _flat(to_dict(config))
+    changed = [
+        f"{key}: {before.get(key)} -> {now.get(key)}"
+        for key in before
+        if before[key] != now.get(key) and key.split(".")[0] not in MAY_CHANGE and key not in MAY_CHANGE
+    ]
+    if changed:
+        raise UsageError(
+            "the run in this directory was begun with other settings",
+            where=path,
+            found="; ".join(changed),
+            advice="train into another directory, or give the settings that this run was begun with",
+        )
+
+
+def _flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
+    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

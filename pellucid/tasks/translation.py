@@ -1,0 +1,124 @@
+"""Translation: sentence pairs in, a translator out. The training side; :mod:`pellucid.tasks.translator` is the using side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pellucid.base.config import RunConfig
+from pellucid.base.progress import say
+from pellucid.data import batches
+from pellucid.data.readers import Split, open_split
+from pellucid.data.store import Store, open_or_prepare
+from pellucid.model.transformer import EncoderDecoder
+from pellucid.tasks.model_directory import Tokenizers, has_tokenizers, load_tokenizers, save_model, save_tokenizers
+from pellucid.tasks.pairs import PairBatch, from_store, mean_loss, pair_loss, whole_store
+from pellucid.tasks.translator import Translator, score
+from pellucid.text.tokenizer import Tokenizer
+from pellucid.training.protocol import Stopped, Validation
+
+N_SAMPLES = 4  # dev sentences shown at each validation
+
+
+class Translation:
+    """The training side: implements :class:`pellucid.training.protocol.Task`.
+
+    Args:
+        config: of the run; vocabulary sizes are filled in (``.config``) from the tokenizers.
+        directory: of the run; tokenizers and prepared tokens are kept under ``data/``.
+
+    Raises:
+        DataError: a corpus is missing, damaged or empty.
+    """
+
+    def __init__(self, config: RunConfig, directory: Path) -> None:
+        splits = {name: open_split(config.data, name) for name in ("train", "dev")}
+        self.tokenizers = _tokenizers(config, directory / "data", splits["train"])
+        source, target = self.tokenizers
+        model = replace(config.model, source_vocabulary=source.vocabulary_size, target_vocabulary=target.vocabulary_size)
+        self.config = replace(config, model=model)
+        self.stores: dict[str, Store] = {}
+        for name, split in splits.items():
+            self.stores[name] = open_or_prepare(split, self.tokenizers, directory / "data" / name, config.data)
+            for line in self.stores[name].report.lines():
+                say(f"{name}: {line}")
+        self.dev_pairs = list(islice(splits["dev"], max(config.training.validate_sentences, N_SAMPLES)))
+        self._plan = lru_cache(maxsize=2)(self._make_plan)
+
+    def plan(self, epoch: int) -> batches.Plan:
+        """The batches of an epoch."""
+        return self._plan(epoch)
+
+    def _make_plan(self, epoch: int) -> batches.Plan:
+        tokens = self.config.training.batch_tokens
+        return batches.plan(self.stores["train"].lengths, tokens=tokens, seed=self.config.seed, epoch=epoch)
+
+    def worst(self) -> np.ndarray[Any, Any]:
+        """The examples of the largest batch."""
+        return batches.worst(self.plan(0), self.stores["train"].lengths)
+
+    def batch(self, examples: np.ndarray[Any, Any]) -> PairBatch:
+        """The tensors of some training pairs."""
+        return from_store(self.stores["train"], examples)
+
+    def count(self, batch: PairBatch) -> int:
+        """Real target tokens, end tokens included."""
+        return len(batch.target_output)
+
+    def loss(self, model: nn.Module, batch: PairBatch) -> Tensor:
+        """Smoothed cross-entropy, summed over the real target tokens."""
+        return pair_loss(model, batch, self.config.training.label_smoothing)
+
+    @torch.inference_mode()
+    def validate(self, model: nn.Module, stopped: Stopped) -> Validation:
+        """Loss per token of the dev split, BLEU and chrF of greedy translations, and a few of these to read."""
+        assert isinstance(model, EncoderDecoder)
+        translator = Translator(model, self.tokenizers, self.config)
+        metrics = {"loss": mean_loss(model, whole_store(self.stores["dev"]), stopped)}
+        pairs = self.dev_pairs[: self.config.training.validate_sentences]
+        outputs = []
+        for output in translator.translate_lines((source for source, _ in self.dev_pairs), beams=1, stopped=stopped):
+            outputs.append(output[0].text)
+        if stopped():
+            return Validation(metrics, [])
+        if pairs:
+            scores = score(outputs[: len(pairs)], [target for _, target in pairs], self.config)
+            metrics |= {name: found.score for name, found in scores.items()}
+        samples = [
+            f"{source} -> {output}  (reference: {target})"
+            for (source, target), output in islice(zip(self.dev_pairs, outputs, strict=True), N_SAMPLES)
+        ]
+        return Validation(metrics, samples)
+
+    def describe(self, examples: Sequence[int]) -> list[str]:
+        """Number and text of training pairs."""
+        store, (source, target) = self.stores["train"], self.tokenizers
+        return [
+            f"pair {i}: {source.decode(store.source(i).tolist())} | {target.decode(store.target(i).tolist())}" for i in examples
+        ]
+
+    def save_model(self, weights: dict[str, Tensor], directory: Path) -> None:
+        """Write a model directory."""
+        save_model(directory, self.config, self.tokenizers, weights)
+
+
+def _tokenizers(config: RunConfig, directory: Path, train: Split) -> Tokenizers:
+    """Those of this run; trained on the training split when there are none yet."""
+    if has_tokenizers(directory, config):
+        return load_tokenizers(directory, config)
+    if config.text.joint:
+        joint = Tokenizer.train(chain.from_iterable(train), config.text)
+        tokenizers = (joint, joint)
+    else:
+        sides = [Tokenizer.train((pair[side] for pair in train), config.text) for side in (0, 1)]
+        tokenizers = (sides[0], sides[1])
+    save_tokenizers(directory, config, tokenizers)
+    return tokenizers
