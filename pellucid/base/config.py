@@ -228,6 +228,8 @@ class TrainingConfig:
         rules.at_least(self, 1, "steps", "batch_tokens", "accumulate", "log_every")
         rules.at_least(self, 0, "validate_every", "validate_sentences", "patience")
         rules.between(self, 0.0, 1.0, "label_smoothing", "ema")
+        text = f"to be scored by {self.metric}, validations must decode at least 1 sentence"
+        rules.require(self.metric == "loss" or self.validate_sentences > 0, "validate_sentences", text)
         rules.finish()
 
 
@@ -246,6 +248,8 @@ class CheckpointConfig:
         rules.at_least(self, 1, "every", "average")
         rules.at_least(self, 2, "keep")
         rules.at_least(self, 0, "keep_every")
+        text = f"must be a multiple of checkpoints.every = {self.every}"
+        rules.require(self.every < 1 or self.keep_every % self.every == 0, "keep_every", text)
         rules.finish()
 
 
@@ -263,7 +267,7 @@ class DecodingConfig:
         rules = _Rules()
         rules.at_least(self, 1, "max_extra", "batch_tokens")
         rules.require(1 <= self.beams <= 1000, "beams", f"must be between 1 and 1000, is {self.beams}")
-        rules.at_least(self, 0.0, "alpha")
+        rules.require(0.0 <= self.alpha <= 10.0, "alpha", f"must be between 0 and 10, is {self.alpha}")
         rules.finish()
 
 
@@ -299,5 +303,9 @@ class RunConfig:
     def __post_init__(self) -> None:
         rules = _Rules()
         rules.at_least(self, 0, "seed")
+        best = self.checkpoints.average > 1 and self.checkpoints.average_of == "best"
+        text = f'"best" needs validations at checkpoints: training.validate_every a multiple of {self.checkpoints.every}'
+        validated = self.training.validate_every and self.training.validate_every % self.checkpoints.every == 0
+        rules.require(not best or bool(validated), "checkpoints.average_of", text)
         rules.require(self.model.tie != "all" or self.text.joint, "model.tie", '"all" needs text.joint: true')
         rules.finish()

@@ -1,7 +1,8 @@
 """Taps: the named points of the architecture where a number can be read or changed.
 
 ``forward(..., tap=f)`` calls ``f(name, tensor)`` at every point and goes on with the tensor that ``f`` returns, so that
-reading and editing are one mechanism. ``TABLE`` is the only list of the names: code, documentation and tests read it.
+reading and editing are one mechanism. (Only "probs" is for reading alone: the model returns the logits that it is made of.)
+``TABLE`` is the only list of the names: code, documentation and tests read it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def within(tap: Tap | None, *place: str | int) -> Tap | None:
 
 @dataclass(frozen=True)
 class TapRow:
-    """One row of the table. ``name`` may hold ``N`` for the number of a layer and a list in braces."""
+    """One row of the table. ``name`` may hold ``N`` for the number of a layer; a tensor has the batch before its ``axes``."""
 
     name: str
     symbol: str

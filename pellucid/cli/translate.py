@@ -20,7 +20,7 @@ PENALTIES = click.Choice(["gnmt", "power", "none"])
 @click.argument("file", type=click.File("rb"), default="-")
 @click.option("--beams", type=click.IntRange(1, 1000), help="Width of the search; 1: greedy. Default: as trained.")
 @click.option("--length-penalty", type=PENALTIES, help="gnmt: ((5+n)/6)^alpha, power: n^alpha.")
-@click.option("--alpha", type=click.FloatRange(0), help="Exponent of the length penalty.")
+@click.option("--alpha", type=click.FloatRange(0, 10), help="Exponent of the length penalty.")
 @click.option(
     "--nbest", type=click.IntRange(1), default=1, help="Print N translations a line: line, score and text, tab-separated."
 )
@@ -58,7 +58,7 @@ def translate(
         for number, found in enumerate(outputs, start=1):
             for output in found:
                 line = output.text if nbest == 1 else f"{number}\t{output.score:.4f}\t{output.text}"
-                sys.stdout.write(line.replace("\n", " ") + "\n")
+                sys.stdout.write(line + "\n")
             if typed:
                 sys.stdout.flush()
             bar.update(1)

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 from pellucid.base.config import DataConfig
 from pellucid.base.errors import DataError
-from pellucid.data.alignment import likely_slip
 from pellucid.data.lines import Line, Survey, lines_of, survey
 from pellucid.data.report import Report
 
@@ -182,6 +181,8 @@ class Split:
         counts = [survey.lines for survey in self.surveys]
         if len(set(counts)) == 1:
             return
+        from pellucid.data.alignment import likely_slip  # numpy, which only this message needs
+
         slip = likely_slip((self.files[0], counts[0]), (self.files[1], counts[1]))
         near = "" if slip is None else f"; judging by the lengths of the lines, look first near line {slip:,}"
         raise DataError(

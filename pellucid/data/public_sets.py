@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from pellucid.base.errors import DataError, StorageError, UsageError
 from pellucid.base.progress import say
-from pellucid.data.download import download
 from pellucid.data.lines import plain_or_compressed, survey
 
 
@@ -187,6 +186,8 @@ def _bring(wanted: PublicSet, file: PublicFile, folder: Path, source: Path | Non
     unfinished = folder / ".part"
     unfinished.mkdir(parents=True, exist_ok=True)
     if source is None:
+        from pellucid.data.download import download  # the network's modules, which take longer to load than all the rest
+
         part = unfinished / file.name
         advice = f"get the files in another way and run: pellucid data {wanted.name} --from DIR"
         download(f"{wanted.address}/{file.name}", part, size=file.size, advice=advice)

@@ -28,7 +28,8 @@ class Report:
 
     def lines(self) -> list[str]:
         """For the log: first the totals, then one line for each kind of event."""
-        total = f"{self.kept:,} pairs" if self.kept == self.read else f"{self.kept:,} of {self.read:,} pairs kept"
+        pairs = "pair" if self.read == 1 else "pairs"
+        total = f"{self.kept:,} {pairs}" if self.kept == self.read else f"{self.kept:,} of {self.read:,} {pairs} kept"
         return [total, *(f"{note.count:,} x {what} (first: {note.first})" for what, note in self.notes.items())]
 
     def to_dict(self) -> dict[str, Any]:

@@ -47,11 +47,11 @@ def largest_sums(totals: Tensor, values: Tensor, count: int) -> tuple[Tensor, Te
     ties = (best[:, 1:] == best[:, :-1]) & (best[:, 1:] > -torch.inf)
     best, places = best[:, :count], places[:, :count]
     if ties.any():
-        for sentence in (ties.any(dim=1) & ~best[:, 0].isnan()).nonzero().flatten().tolist():
+        for sentence in ties.any(dim=1).nonzero().flatten().tolist():
             sums = (totals[sentence, :, None] + values[sentence]).flatten()  # (K V,)
-            equal_or_above = ((sums >= best[sentence, -1]) & (sums > -torch.inf)).nonzero().flatten()
-            order = sums[equal_or_above].sort(descending=True, stable=True).indices[:count]
-            places[sentence, : len(order)] = equal_or_above[order]  # the sums stand there already
+            in_question = (~(sums < best[sentence, -1])).nonzero().flatten()  # NaN, too
+            order = sums[in_question].sort(descending=True, stable=True).indices[:count]
+            places[sentence] = in_question[order]  # the sums stand there already
     return best, places // vocabulary, places % vocabulary
 
 

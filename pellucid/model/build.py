@@ -12,7 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pellucid.base.config import ModelConfig, StackConfig, per_layer
 from pellucid.model.attention import Additive, DotProduct, MultiHeadAttention
@@ -92,11 +92,7 @@ def initialise(model: nn.Module, seed: int) -> None:
             nn.init.uniform_(module.weight, -bound, bound, generator=generator)
         elif isinstance(module, (nn.ParameterDict, LearnedPositions)):
             for weight in module.parameters():
-                _embedding_noise(weight, generator)
-
-
-def _embedding_noise(weight: Tensor, generator: torch.Generator) -> None:
-    nn.init.normal_(weight, std=weight.shape[-1] ** -0.5, generator=generator)
+                nn.init.normal_(weight, std=weight.shape[-1] ** -0.5, generator=generator)
 
 
 def _embedding(config: ModelConfig) -> Embedding:

@@ -48,11 +48,11 @@ class Embedding(nn.Module):
                 advice="shorten the text, or train with a larger model.max_length",
             )
         tokens = F.embedding(ids, weight)  # (B, T, D)
+        if tap is not None:
+            tokens = tap("tokens", tokens)
+        scaled = tokens * self.scale
         positions = self.positions(position_ids(mask, ids.shape[1], ids.device, start))  # (B or 1, T, D)
         if tap is not None:
-            tokens, positions = tap("tokens", tokens), tap("positions", positions)
-        scaled = tokens * self.scale
-        if tap is not None:
-            scaled = tap("scaled", scaled)
+            scaled, positions = tap("scaled", scaled), tap("positions", positions.expand_as(scaled))
         out: Tensor = self.dropout(scaled + positions)
         return out if tap is None else tap("out", out)

@@ -119,7 +119,8 @@ class EncoderDecoder(nn.Module):
                 mask, since no real position sees it.
             wanted: (B, T) True where logits are wanted; ``None``: everywhere.
             head: what to make of the decoder's vectors (N, D) and the output matrix (V, D) instead of logits: a loss that
-                never holds all the logits at once goes in here, so that training still runs through this ``forward``.
+                never holds all the logits at once goes in here, so that training still runs through this ``forward``. The
+                taps "logits" and "probs" are not reached then.
             tap: called with the name of each step and its tensor, see :mod:`pellucid.base.taps`.
 
         Returns:

@@ -48,11 +48,12 @@ def find(path: str | Path) -> Path:
     raise ModelError("not a model directory", where=path, expected="config.json in it", found=found, advice=advice)
 
 
-def save_model(directory: Path, config: RunConfig, tokenizers: Tokenizers, weights: dict[str, Tensor]) -> None:
-    """Write weights, configuration and tokenizers, each file whole or not at all; the weights last."""
+def save_model(directory: Path, config: RunConfig, tokenizers: Tokenizers, weights: dict[str, Tensor], card: str) -> None:
+    """Write weights, configuration, tokenizers and model card, each file whole or not at all; the weights last."""
     save_tokenizers(directory, config, tokenizers)
     content = {"format_version": FORMAT_VERSION, **to_dict(config)}
     write_atomically(directory / "config.json", (json.dumps(content, indent=2) + "\n").encode())
+    write_atomically(directory / "README.md", card.encode())
     write_atomically(directory / WEIGHTS, save({name: weight.contiguous() for name, weight in weights.items()}))
 
 

@@ -19,9 +19,11 @@ from pellucid.data import batches
 from pellucid.data.readers import Split, open_split
 from pellucid.data.store import Store, open_or_prepare
 from pellucid.model.transformer import EncoderDecoder
+from pellucid.tasks.model_card import translation_card
 from pellucid.tasks.model_directory import Tokenizers, has_tokenizers, load_tokenizers, save_model, save_tokenizers
 from pellucid.tasks.pairs import PairBatch, from_store, mean_loss, pair_loss, whole_store
 from pellucid.tasks.translator import Translator, score
+from pellucid.text.metrics import Score
 from pellucid.text.tokenizer import Tokenizer
 from pellucid.training.protocol import Stopped, Validation
 
@@ -51,6 +53,7 @@ class Translation:
             for line in self.stores[name].report.lines():
                 say(f"{name}: {line}")
         self.dev_pairs = list(islice(splits["dev"], max(config.training.validate_sentences, N_SAMPLES)))
+        self.dev_scores: dict[str, Score] = {}
         self._plan = lru_cache(maxsize=2)(self._make_plan)
 
     def plan(self, epoch: int) -> batches.Plan:
@@ -90,8 +93,8 @@ class Translation:
         if stopped():
             return Validation(metrics, [])
         if pairs:
-            scores = score(outputs[: len(pairs)], [target for _, target in pairs], self.config)
-            metrics |= {name: found.score for name, found in scores.items()}
+            self.dev_scores = score(outputs[: len(pairs)], [target for _, target in pairs], self.config)
+            metrics |= {name: found.score for name, found in self.dev_scores.items()}
         samples = [
             f"{source} -> {output}  (reference: {target})"
             for (source, target), output in islice(zip(self.dev_pairs, outputs, strict=True), N_SAMPLES)
@@ -106,8 +109,10 @@ class Translation:
         ]
 
     def save_model(self, weights: dict[str, Tensor], directory: Path) -> None:
-        """Write a model directory."""
-        save_model(directory, self.config, self.tokenizers, weights)
+        """Write a model directory, with the scores of the last validation on its card."""
+        n_parameters = sum(weight.numel() for weight in weights.values())
+        card = translation_card(self.config, n_parameters, self.dev_scores)
+        save_model(directory, self.config, self.tokenizers, weights, card)
 
 
 def _tokenizers(config: RunConfig, directory: Path, train: Split) -> Tokenizers:

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from pellucid.base.config import DecodingConfig, Penalty, RunConfig
-from pellucid.base.errors import DataError, UsageError
+from pellucid.base.errors import DataError, ModelError, UsageError
 from pellucid.base.plots import plot_attention
 from pellucid.base.progress import Progress, say
 from pellucid.decoding.batching import WINDOW, in_batches
-from pellucid.decoding.hypothesis import Hypothesis
+from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError
 from pellucid.decoding.search import search
 from pellucid.model.transformer import EncoderDecoder
 from pellucid.tasks.model_directory import Tokenizers
@@ -146,20 +146,26 @@ class Translator:
         target = self.target_tokenizer
         source, mask = pad(items, self.source_tokenizer.pad)
         limits = (mask.sum(1) + config.max_extra).clamp(max=self.config.model.max_length)
-        return search(
-            self.model.eval(),
-            source.to(self.device),
-            mask.to(self.device),
-            config,
-            start=target.start,
-            end=target.end,
-            limits=limits,
-            n_best=n_best,
-            forbidden=(target.pad, target.start, target.unknown),
-        )
+        try:
+            return search(
+                self.model.eval(),
+                source.to(self.device),
+                mask.to(self.device),
+                config,
+                start=target.start,
+                end=target.end,
+                limits=limits,
+                n_best=n_best,
+                forbidden=(target.pad, target.start, target.unknown),
+            )
+        except NothingToChooseError as error:  # it knows the sentence's place in the batch, the user its text
+            text = self.source_tokenizer.decode(items[error.sentence])
+            raise ModelError(error.what, where=repr(text), found=error.found, advice=error.advice) from error
 
     def _output(self, hypothesis: Hypothesis) -> Output:
-        return Output(self.target_tokenizer.decode(hypothesis.ids), hypothesis.score, hypothesis.reason)
+        # A model of bytes can write a line feed; N lines in must stay N lines out.
+        text = self.target_tokenizer.decode(hypothesis.ids).replace("\n", " ")
+        return Output(text, hypothesis.score, hypothesis.reason)
 
     @torch.inference_mode()
     def logits(self, ids: Tensor, *, mask: Tensor | None = None, target_ids: Tensor) -> Tensor:
@@ -183,7 +189,7 @@ class Translator:
         if not source:
             raise DataError("an empty text has no attention", advice="give a sentence")
         [[best]] = self._search([source], self.config.decoding, n_best=1)
-        written = [*best.ids, self.target_tokenizer.end]
+        written = [*best.ids, self.target_tokenizer.end] if best.reason == "end" else list(best.ids)
         maps: list[Tensor] = []
 
         def tap(name: str, tensor: Tensor) -> Tensor:

@@ -69,8 +69,16 @@ class Checkpoints:
         self.directory.mkdir(parents=True, exist_ok=True)
         sweep(self.directory)
 
-    def save(self, progress: Progress, weights: Weights, moments: Weights, average: Weights | None) -> None:
-        """Write a checkpoint, then remove those that are no longer kept."""
+    def save(
+        self, progress: Progress, weights: Weights, moments: Weights, average: Weights | None, *, planned: bool = True
+    ) -> None:
+        """Write a checkpoint, then remove those that are no longer kept.
+
+        Args:
+            progress, weights, moments, average: what to save.
+            planned: whether the step is one that every run with this configuration saves. One saved on a signal is not: it
+                must not enter an average, or an interrupted run would end with other weights.
+        """
         target = self.directory / f"step-{progress.step:08d}"
         content = {"format_version": FORMAT_VERSION, **vars(progress)}
 
@@ -82,7 +90,7 @@ class Checkpoints:
             (aside / "progress.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
         publish_directory(build, target)
-        kept_for_averaging = self.config.average > 1
+        kept_for_averaging = planned and self.config.average > 1
         kept_for_later = self.config.keep_every and progress.step % self.config.keep_every == 0
         if kept_for_averaging or kept_for_later:
             shown = weights if average is None else average

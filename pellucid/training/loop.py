@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -73,8 +75,10 @@ class Trainer:
             say(f"this run is finished (step {self.progress.step}): nothing to do")
             return
         self.progress.finished = False
-        with StopSignals() as stop:
+        with StopSignals() as stop, _explained(self.config):
             self._try_worst_batch()
+            if self._due(training.validate_every) and self._not_validated():
+                self._validate(stop)  # the last call was stopped in it
             with Bar(training.steps, "steps", "training", start=self.progress.step) as bar:
                 while self.progress.step < training.steps and not stop() and not self._lost_patience():
                     self._step(bar)
@@ -89,7 +93,10 @@ class Trainer:
                 raise Interrupted(stop.number)
 
     def _due(self, every: int) -> bool:
-        return every > 0 and self.progress.step % every == 0
+        return every > 0 and self.progress.step > 0 and self.progress.step % every == 0
+
+    def _not_validated(self) -> bool:
+        return str(self.progress.step) not in self.progress.scores
 
     def _step(self, bar: Bar) -> None:
         """One step, and its row in the record when one is due."""
@@ -152,22 +159,12 @@ class Trainer:
 
     def _try_worst_batch(self) -> None:
         """Run the largest batch once, without an update, so that memory runs out now or never."""
-        config = self.config
-        try:
-            batch = self.task.batch(self.task.worst()).to(config.runtime.device)
-            self.model.train()
-            with arithmetic(config.runtime.precision, config.runtime.device):
-                loss = self.task.loss(self.trained, batch)
-            loss.backward()  # type: ignore[no-untyped-call]
-        except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
-                raise
-            raise MemoryLimitError(
-                "the largest batch does not fit into memory",
-                where="training.batch_tokens",
-                found=config.training.batch_tokens,
-                advice="halve training.batch_tokens and double training.accumulate: the steps stay the same",
-            ) from error
+        runtime = self.config.runtime
+        batch = self.task.batch(self.task.worst()).to(runtime.device)
+        self.model.train()
+        with arithmetic(runtime.precision, runtime.device):
+            loss = self.task.loss(self.trained, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.zero_grad(set_to_none=True)
 
     def _lost_patience(self) -> bool:
@@ -200,32 +197,43 @@ class Trainer:
             self.task.save_model(dict(self.model.state_dict()), self.directory / "model")
         else:
             progress.worse += 1
-        self.record.add({"step": progress.step, **{f"dev_{name}": round(x, 5) for name, x in found.metrics.items()}})
+        self.record.add({"step": progress.step, **_dev(found)})
         self.record.add_samples(progress.step, found.samples)
         self.record.write_tables()
-        say(f"step {progress.step}: " + ", ".join(f"dev {name} {x:.2f}" for name, x in found.metrics.items()))
+        say(f"step {progress.step}: {_in_words(found)}")
         for line in found.samples:
             say(f"  {line}")
 
     def _finish(self, stop: StopSignals) -> None:
         """Validate once more, save, and write the averaged model where one is wanted (else the best one stands)."""
-        if str(self.progress.step) not in self.progress.scores:
+        if self._not_validated():
             self._validate(stop)
-        if stop():
-            return
-        self.progress.finished = True
-        self._save()
-        if self.config.checkpoints.average > 1:
-            files = self.checkpoints.to_average()
-            self.task.save_model(average(files), self.directory / "model")
-            say(f"the model is the average of {len(files)} checkpoints: {', '.join(file.stem for file in files)}")
-        else:
-            say(f"the model is the best one, of step {self.progress.best_step}")
+        if not stop() and self.config.checkpoints.average > 1:
+            self._save(last=True)
+            self._write_average(stop)
+        if not stop():
+            self.progress.finished = True
+            self._save(last=True)
 
-    def _save(self) -> None:
+    def _write_average(self, stop: StopSignals) -> None:
+        """Make the mean of several checkpoints the model, and say how it does."""
+        files = self.checkpoints.to_average()
+        live = {name: weight.clone() for name, weight in self.model.state_dict().items()}
+        self.model.load_state_dict(average(files))
+        found = self.task.validate(self.model.eval(), stop)
+        if not stop():
+            self.task.save_model(dict(self.model.state_dict()), self.directory / "model")
+            self.record.add({"step": self.progress.step, "averaged": len(files), **_dev(found)})
+            self.record.write_tables()
+            say(f"the model is the average of {len(files)} checkpoints: {_in_words(found)}")
+        self.model.load_state_dict(live)
+
+    def _save(self, *, last: bool = False) -> None:
         moving = None if self.average is None else self.average.weights
         weights = {name: weight.contiguous() for name, weight in self.model.state_dict().items()}
-        self.checkpoints.save(self.progress, weights, moments_of(self.model, self.optimizer), moving)
+        planned = last or self._due(self.config.checkpoints.every)
+        moments = moments_of(self.model, self.optimizer)
+        self.checkpoints.save(self.progress, weights, moments, moving, planned=planned)
 
     def _resume(self) -> None:
         """Take up the newest checkpoint: weights, moments, averages and the position in the data."""
@@ -242,6 +250,25 @@ class Trainer:
         say(f"going on from step {self.progress.step} ({found.path}), epoch {self.progress.epoch}, batch {self.progress.batch}")
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in text
+def _dev(found: Validation) -> dict[str, float]:
+    return {f"dev_{name}": round(value, 5) for name, value in found.metrics.items()}
+
+
+def _in_words(found: Validation) -> str:
+    return ", ".join(f"dev {name} {value:.2f}" for name, value in found.metrics.items())
+
+
+@contextmanager
+def _explained(config: RunConfig) -> Iterator[None]:
+    """Turn what the allocators raise when memory runs out into advice on the setting to change."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)):
+            raise
+        raise MemoryLimitError(
+            "a batch does not fit into memory",
+            where="training.batch_tokens",
+            found=config.training.batch_tokens,
+            advice="halve training.batch_tokens and double training.accumulate: the steps stay the same",
+        ) from error

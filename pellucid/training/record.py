@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.base.files import write_atomically
-from pellucid.base.plots import plot_curves
+from pellucid.base.plots import have_matplotlib, plot_curves
 
 
 class Record:
@@ -44,7 +44,8 @@ class Record:
         writer.writeheader()
         writer.writerows(self.rows)
         write_atomically(self.directory / "metrics.csv", table.getvalue().encode())
-        plot_curves({self.directory.name: self.rows}, self.directory / "curves.png")
+        if have_matplotlib():
+            plot_curves({self.directory.name: self.rows}, self.directory / "curves.png")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

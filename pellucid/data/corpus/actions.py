@@ -25,8 +25,8 @@ from .choices import (
     timed,
     willing,
 )
-from .fragment import Fragment, join, leaf
-from .grammar import HER, HIM, ME, NOT, THEM, US, VOUS, YOU, Manner, NounPhrase, infinitive, noun_phrase, verb_group
+from .fragment import Fragment, join, leaf, starts_with_vowel
+from .grammar import HER, HIM, ME, NOT, THEM, US, VOUS, YOU, Clitic, Manner, NounPhrase, infinitive, noun_phrase, verb_group
 from .lexicon import noun, nouns
 from .particles import AT, IN, IN_CITY, OBJECT_A, TO, WITH
 from .verbs import DATIVE, GIVING, INTRANSITIVE, LIKE, MOTION, PAST, PRESENT, REFLEXIVE, Verb, transitive, verb
@@ -49,12 +49,16 @@ def action(rng: Random) -> Fragment:
     deed = rng.choice(transitive("person"))
     tense = tense_of(rng, deed, subject)
     manner = manner_of(rng, tense)
-    every_day = tense == PRESENT and manner is None and chance(rng, 30)
+    every_day = tense == PRESENT and manner is None and deed.infinitive not in _ONCE and chance(rng, 30)
     habit = every_day or is_habit(manner)
     target = object_of(rng, deed, negative=manner is not None and manner.negative, habit=habit)
     group = verb_group(subject, deed, tense, manner)
     percent = 30 if tense != PRESENT else 100 if every_day else 0
     return timed(rng, tense, subject.fragment, group, target, manner=manner, percent=percent)
+
+
+_ONCE = ("comprendre", "trouver", "perdre", "casser", "construire", "choisir")
+"""What one does not do every day."""
 
 
 def animal_action(rng: Random) -> Fragment:
@@ -64,7 +68,8 @@ def animal_action(rng: Random) -> Fragment:
     else:
         subject, deed, target = beast(rng, "walker"), verb("manger"), thing(rng, rng.choice(nouns("fruit")))
     tense = tense_of(rng, deed)
-    return timed(rng, tense, subject.fragment, verb_group(subject, deed, tense), acted_on(deed, target), percent=20)
+    percent = 0 if tense == PRESENT else 20
+    return timed(rng, tense, subject.fragment, verb_group(subject, deed, tense), acted_on(deed, target), percent=percent)
 
 
 def intransitive(rng: Random) -> Fragment:
@@ -106,10 +111,11 @@ def giving(rng: Random) -> Fragment:
     """Somebody gives something to somebody."""
     subject, deed = somebody(rng), rng.choice(GIVING)
     tense = tense_of(rng, deed)
-    manner = NOT if chance(rng, 15) else None
-    gift = object_of(rng, deed, negative=manner is not None)
+    manner = manner_of(rng, tense)
+    gift = object_of(rng, deed, negative=manner is not None and manner.negative, habit=is_habit(manner))
     group = verb_group(subject, deed, tense, manner)
-    return timed(rng, tense, subject.fragment, group, gift, TO, third_person(rng).fragment, percent=15)
+    receiver = third_person(rng).fragment
+    return timed(rng, tense, subject.fragment, group, gift, TO, receiver, manner=manner, percent=15)
 
 
 def addressing(rng: Random) -> Fragment:
@@ -137,9 +143,10 @@ def using(rng: Random) -> Fragment:
     subject, deed = somebody(rng), verb(infinitive_)
     tense = tense_of(rng, deed)
     tool = noun_phrase(noun(instrument), rng.choice(("the", "the", "a", "this", "my", "your")))
-    group = verb_group(subject, deed, tense, NOT if chance(rng, 15) else None)
+    manner = NOT if chance(rng, 15) else None
+    group = verb_group(subject, deed, tense, manner)
     done = acted_on(deed, particular(rng, noun(target)))
-    return timed(rng, tense, subject.fragment, group, done, WITH, tool.fragment, percent=15)
+    return timed(rng, tense, subject.fragment, group, done, WITH, tool.fragment, manner=manner, percent=15)
 
 
 _USES = (
@@ -252,10 +259,19 @@ def pronoun_object(rng: Random) -> Fragment:
     """Somebody sees me, calls her, ...: the pronoun stands before the French verb."""
     subject, deed = somebody(rng), verb(rng.choice(_MET))
     tense = tense_of(rng, deed)
-    if tense == PAST:  # the participle would have to show who "me", "us", "you" and "them" are
-        whom = rng.choice((HIM, HER))
-    else:
-        whom = rng.choice((HIM, HER, THEM, ME, US, YOU) if subject.person == 3 else (HIM, HER, THEM))
+    whom = rng.choice(_pronouns(subject, deed, tense))
     manner = manner_of(rng, tense)
     group = verb_group(subject, deed, tense, manner, whom)
     return timed(rng, tense, subject.fragment, group, manner=manner, percent=20)
+
+
+def _pronouns(subject: NounPhrase, deed: Verb, tense: str) -> tuple[Clitic, ...]:
+    """The pronouns whose gender and number the French sentence shows.
+
+    The participle shows that of *l'*, but not that of *me*, *nous*, *vous*; before the vowel of another form *l'* would
+    be him or her.
+    """
+    if tense == PAST:
+        return (HIM, HER)
+    shown = (THEM,) if starts_with_vowel(deed.infinitive) else (HIM, HER, THEM)
+    return (*shown, ME, US, YOU) if subject.person == 3 else shown

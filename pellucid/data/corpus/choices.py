@@ -148,11 +148,11 @@ def somebody(rng: Random) -> NounPhrase:
     return personal_pronoun(rng) if chance(rng, 40) else third_person(rng)
 
 
-def counted(rng: Random, entry: Noun, adjective: Adjective | None = None) -> NounPhrase:
-    """Two ..., the three ..., several ..., many ..."""
+def counted(rng: Random, entry: Noun, adjective: Adjective | None = None, *, definite: bool = True) -> NounPhrase:
+    """Two ..., several ..., many ..., and (`definite`) the three ..."""
     if chance(rng, 25):
         return noun_phrase(entry, rng.choice(("several", "many")), True, adjective)
-    determiner = "the" if chance(rng, 15) else "number"
+    determiner = "the" if definite and chance(rng, 15) else "number"
     return noun_phrase(entry, determiner, True, adjective, rng.choice(NUMBERS))
 
 

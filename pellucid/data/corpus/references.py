@@ -15,6 +15,7 @@ from .choices import (
     acted_on,
     beside,
     chance,
+    field_of_study,
     is_habit,
     manner_of,
     object_of,
@@ -34,12 +35,14 @@ _FOOD_OF = {"four": "baked", "casserole": "cooked", "frigo": "dish", "cuisine": 
 """Places that food comes out of, and the class of that food."""
 
 _TASTES = (
-    TASTY,
-    adjective("délicieux"),
-    Adjective("frais", "fraîche", "fresh", ()),
-    Adjective("sucré", "sucrée", "sweet", ()),
-    Adjective("salé", "salée", "salty", ()),
+    (TASTY, "food"),
+    (adjective("délicieux"), "food"),
+    (Adjective("frais", "fraîche", "fresh", ()), "food"),
+    (Adjective("salé", "salée", "salty", ()), "food"),
+    (Adjective("sucré", "sucrée", "sweet", ()), "dessert"),
 )
+"""What only the food can be, and which food."""
+
 _STATES_OF_PLACE = (
     (adjective("chaud"), True, "four casserole"),
     (adjective("sale"), True, "four casserole frigo boîte"),
@@ -54,24 +57,22 @@ _STATES_OF_PLACE = (
 
 def out_of(rng: Random) -> Fragment:
     """The pizza came out of the oven and it was tasty (elle) / hot inside (il)."""
-    source = noun(rng.choice(tuple(_FOOD_OF)))
+    source = noun("four" if chance(rng, 25) else rng.choice(tuple(_FOOD_OF)))
     food = rng.choice(nouns(_FOOD_OF[source.french]))
-    content = noun_phrase(food, rng.choice(("the", "the", "this", "my", "our")), False)
-    place = noun_phrase(source, rng.choice(("the", "the", "the", "this")), False)
+    content = noun_phrase(food, rng.choice(("the", "the", "the", "this", "my")))
+    place = noun_phrase(source, rng.choice(("the", "the", "the", "this")))
     came = join(content.fragment, verb_group(content, verb("sortir"), PAST), OUT_OF, place.fragment)
     if chance(rng, 50):
-        quality = rng.choice(_TASTES)
-        return statement(came, AND, _was(content, quality, rng))
-    fitting = [(quality, inside) for quality, inside, places in _STATES_OF_PLACE if source.french in places.split()]
-    quality, inside = rng.choice(fitting)
-    return statement(came, AND, _was(place, quality, rng if not inside else None), INSIDE if inside else EMPTY)
-
-
-def _was(antecedent: NounPhrase, quality: Adjective, rng: Random | None) -> Fragment:
-    """it was (too) ..., with the pronoun of the antecedent and, given a generator, sometimes a degree."""
+        antecedent, end = content, EMPTY
+        quality = rng.choice([taste for taste, class_ in _TASTES if class_ in food.classes])
+    else:
+        antecedent = place
+        fitting = [(quality, inside) for quality, inside, places in _STATES_OF_PLACE if source.french in places.split()]
+        quality, inside = rng.choice(fitting)
+        end = INSIDE if inside else EMPTY
+    degree = VERY if end is EMPTY and not quality.absolute and chance(rng, 30) else EMPTY
     pronoun = pronoun_for(antecedent, personal=False)
-    degree = VERY if rng and not quality.absolute and chance(rng, 30) else EMPTY
-    return join(pronoun.fragment, be(pronoun, IMPERFECT), degree, predicate(antecedent, quality))
+    return statement(came, AND, pronoun.fragment, be(pronoun, IMPERFECT), degree, predicate(antecedent, quality), end)
 
 
 WIDE = Adjective("large", "large", "wide", ())
@@ -202,9 +203,7 @@ def _content(rng: Random, speaker: NounPhrase, tense: str) -> Fragment:
         fitting = adjectives_for(noun("homme"), predicate=True)
         return join(doer.fragment, be(doer, time), predicate(doer, rng.choice(fitting)))
     if tense == PAST or kind < 0.6:
-        entry = rng.choice(nouns("vehicle thing building"))
-        described = noun_phrase(entry, rng.choice(("the", "this", "my", "your")), False)
-        return join(described.fragment, be(described, time), predicate(described, _plain(rng, entry)))
+        return _described(rng, time)
     deed = rng.choice(transitive("person"))
     inner = tense_of(rng, deed)
     manner = manner_of(rng, inner)
@@ -212,8 +211,15 @@ def _content(rng: Random, speaker: NounPhrase, tense: str) -> Fragment:
     return join(doer.fragment, verb_group(doer, deed, inner, manner), target)
 
 
-def _plain(rng: Random, entry: Noun) -> Adjective:
-    return rng.choice(adjectives_for(entry, predicate=True) or (adjective("grand"),))
+def _described(rng: Random, tense: str) -> Fragment:
+    """What a field of study or a thing is like."""
+    if chance(rng, 30):
+        described, entry = field_of_study(rng), noun("physique")
+    else:
+        entry = rng.choice([entry for entry in nouns("vehicle thing building") if adjectives_for(entry, predicate=True)])
+        described = noun_phrase(entry, rng.choice(("the", "this", "my", "your")))
+    quality = predicate(described, rng.choice(adjectives_for(entry, predicate=True)))
+    return join(described.fragment, be(described, tense), quality)
 
 
 _REASONS = {

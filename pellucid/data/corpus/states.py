@@ -13,13 +13,14 @@ from .choices import (
     field_of_study,
     manner_of,
     particular,
+    personal_pronoun,
     place,
     somebody,
     statement,
     third_person,
 )
 from .fragment import Fragment, join, leaf
-from .grammar import NOT, VOUS, be, noun_phrase, predicate, verb_group
+from .grammar import HE, JE, NOT, SHE, THEY, WE, be, noun_phrase, predicate, verb_group
 from .lexicon import adjectives_for, noun, nouns
 from .particles import BEHIND, IN, IN_CITY, IN_FRONT_OF, NEAR, NEXT_TO, ON, TOO, UNDER, VERY
 from .verbs import FUTURE, IMPERFECT, PRESENT, verb
@@ -66,9 +67,7 @@ def field_quality(rng: Random) -> Fragment:
 
 def feeling(rng: Random) -> Fragment:
     """A pronoun or a name with a quality: after I and we only adjectives of one form."""
-    subject = somebody(rng)
-    if subject is VOUS or subject.noun not in ("je", "nous", "il", "elle", "ils"):
-        subject = a_name(rng)
+    subject = rng.choice((JE, JE, WE, WE, HE, SHE, THEY, a_name(rng), a_name(rng), a_name(rng)))
     usual = adjectives_for(noun("homme"), predicate=True)
     fitting = [adjective for adjective in usual if subject.person == 3 or adjective.same_in_both_genders]
     tense = rng.choice((PRESENT, PRESENT, IMPERFECT, FUTURE))
@@ -96,9 +95,11 @@ def state(rng: Random) -> Fragment:
 
 def location(rng: Random) -> Fragment:
     """Something or somebody is somewhere."""
-    if chance(rng, 40):
-        subject = particular(rng, rng.choice(nouns("thing")))
-        where = _spot(rng)
+    kind = rng.random()
+    if kind < 0.4:
+        subject, where = particular(rng, rng.choice(nouns("thing"))), _spot(rng)
+    elif kind < 0.65:
+        subject, where = personal_pronoun(rng), _whereabouts(rng)
     else:
         subject = third_person(rng, indefinite=False) if chance(rng, 70) else beast(rng, indefinite=False)
         where = _whereabouts(rng)
@@ -130,7 +131,7 @@ def existence(rng: Random) -> Fragment:
     else:
         entry = rng.choice([entry for entry in nouns("animal person") if "kin" not in entry.classes])
         where = _whereabouts(rng)
-    found = counted(rng, entry) if plural and chance(rng, 70) else noun_phrase(entry, "a", plural)
+    found = counted(rng, entry, definite=False) if plural and chance(rng, 70) else noun_phrase(entry, "a", plural)
     there = leaf("il/PRON y/PRON a/VERB", f"there/PRON {'are' if plural else 'is'}/VERB")
     return statement(there, found.fragment, where)
 
@@ -145,7 +146,7 @@ def possession(rng: Random) -> Fragment:
     if manner:
         owned = noun_phrase(entry, "negated", True, described)
     elif chance(rng, 40):
-        owned = counted(rng, entry, described)
+        owned = counted(rng, entry, described, definite=False)
     else:
         owned = noun_phrase(entry, "a", False, described)
     return statement(subject.fragment, verb_group(subject, verb("avoir"), PRESENT, manner), owned.fragment)

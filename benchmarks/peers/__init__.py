@@ -1,0 +1,1 @@
+"""The contenders, one file each. :mod:`benchmarks.contender` says how they are called."""
