@@ -56,12 +56,14 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 some = x[rows].to(dtype)
                 logits = (some @ matrix.T).to(exact)  # (chunk, V)
                 labels = target[rows, None]
-                log_sum = logits.logsumexp(1, keepdim=True)  # (chunk, 1)
-                right = logits.gather(1, labels)
-                mean = logits.mean(1, keepdim=True)
+                right, mean = logits.gather(1, labels), logits.mean(1, keepdim=True)  # (chunk, 1)
+                peak = logits.amax(1, keepdim=True)
+                powers = logits.sub_(peak).exp_()
+                norm = powers.sum(1, keepdim=True)
+                log_sum = peak + norm.log()
                 total += (log_sum - (1.0 - smoothing) * right - smoothing * mean).sum()
                 if grad_x is not None and grad_weight is not None:
-                    error = logits.sub_(log_sum).exp_().sub_(smoothing / logits.shape[1])  # p - q, but for the right token
+                    error = powers.div_(norm).sub_(smoothing / logits.shape[1])  # p - q, but for the right token
                     error.scatter_add_(1, labels, torch.full_like(right, smoothing - 1.0))
                     error = error.to(dtype)
                     grad_x[rows] = error @ matrix

@@ -5,11 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import settings
-
-# How long an example takes says something about the machine's other work only.
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
 
 
 class ByteTokenizer:

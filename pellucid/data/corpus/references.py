@@ -8,6 +8,7 @@ place, across a place, into a container.
 
 from __future__ import annotations
 
+from functools import cache
 from random import Random
 
 from .choices import (
@@ -136,6 +137,7 @@ def two_qualities(rng: Random) -> Fragment:
 _OPPOSED = ("lourd léger", "sale propre", "ouvert fermé", "rapide lent", "grand petit", "vieux nouveau moderne")
 
 
+@cache
 def _qualities(entry: Noun) -> tuple[Adjective, ...]:
     """Qualities that can be set against each other: no colours, and one of each pair of opposites."""
     left_out = [word for group in _OPPOSED for word in group.split()[1:]]

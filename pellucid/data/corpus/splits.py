@@ -173,9 +173,9 @@ def _without_rare_words(sentences: list[Sentence]) -> tuple[list[Sentence], Coun
     """The sentences whose words are all frequent among those kept, and how often each word occurs in them."""
     kept = [(sentence, sentence.vocabulary) for sentence in sentences]
     counts = Counter(word for _, vocabulary in kept for word in vocabulary)
-    while not all(count >= RAREST for count in counts.values()):
-        kept = [(sentence, vocabulary) for sentence, vocabulary in kept if _known(vocabulary, counts)]
-        counts = Counter(word for _, vocabulary in kept for word in vocabulary)
+    while rare := {word for word, count in counts.items() if 0 < count < RAREST}:
+        counts.subtract(word for _, vocabulary in kept if not rare.isdisjoint(vocabulary) for word in vocabulary)
+        kept = [(sentence, vocabulary) for sentence, vocabulary in kept if rare.isdisjoint(vocabulary)]
     return [sentence for sentence, _ in kept], counts
 
 

@@ -1,0 +1,86 @@
+"""Everything that the README shows, run as it stands there; only the training is shorter."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pellucid.base.recipe import read
+from pellucid.data import corpus
+
+README = Path(__file__).parents[2] / "README.md"
+BLOCK = re.compile(r"<!-- test: (\w+) -->\n```\w*\n(.*?)```", re.DOTALL)
+SHORT = "training.steps=4 training.validate_every=2 training.validate_sentences=2 checkpoints.every=2 training.batch_tokens=256"
+
+
+@pytest.fixture(scope="module")
+def blocks() -> dict[str, str]:
+    return dict(BLOCK.findall(README.read_text(encoding="utf-8")))
+
+
+@pytest.fixture(scope="module")
+def directory(blocks: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory as the README's reader has it once the training command is done."""
+    directory = tmp_path_factory.mktemp("reader")
+    (directory / "data").mkdir()
+    for split, count in (("train", 300), ("dev", 20), ("test", 5)):
+        pairs = corpus.pairs(split)[:count]
+        text = "".join(f"{pair.french}\t{pair.english}\n" for pair in pairs)
+        (directory / "data" / f"{split}.tsv").write_text(text, encoding="utf-8")
+    for language in ("french", "english"):
+        text = "".join(f"{getattr(pair, language)}\n" for pair in corpus.pairs("test")[:3])
+        (directory / f"in.{language[:2]}").write_text(text, encoding="utf-8")
+    (directory / "mine.yaml").write_text(blocks["recipe"], encoding="utf-8")
+    run(blocks["train"].strip() + f" --quiet {SHORT}", directory)
+    return directory
+
+
+def run(command: str, directory: Path) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    finished = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=directory,
+        env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def test_every_block_of_the_readme_is_run_here(blocks: dict[str, str]) -> None:
+    assert set(blocks) == {"recipe", "train", "use", "python", "tap"}
+    shown = README.read_text(encoding="utf-8").count("```") // 2
+    assert shown == len(blocks) + 2  # and `make demo` and `make test`, which CI and people run
+
+
+def test_the_recipe_is_read(directory: Path) -> None:
+    assert read(directory / "mine.yaml").optimizer.schedule == "cosine"
+
+
+def test_the_run_leaves_what_the_readme_says(directory: Path) -> None:
+    left = {path.name for path in (directory / "runs" / "mine").iterdir()}
+    assert left >= {"metrics.csv", "curves.png", "samples.txt", "checkpoints", "model"}
+
+
+def test_the_commands_that_use_a_model(directory: Path, blocks: dict[str, str]) -> None:
+    output = run(blocks["use"], directory)
+    assert "BLEU" in output
+    assert '"perplexity"' in output
+    assert (directory / "out.en").read_text(encoding="utf-8").count("\n") == 3
+
+
+@pytest.mark.parametrize("name", ["python", "tap"])
+def test_the_python_examples(directory: Path, blocks: dict[str, str], name: str) -> None:
+    output = run(f"python -W error -c {quoted(blocks[name])}", directory)
+    assert output.strip()
+
+
+def quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
