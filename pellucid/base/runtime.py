@@ -72,6 +72,9 @@ def keep_memory() -> bool:
     step. So large blocks come from the heap (M_MMAP_MAX = 0, since M_MMAP_THRESHOLD cannot be raised above 32 MiB), and
     the heap never shrinks (M_TRIM_THRESHOLD = -1).
     """
+    # oneDNN keeps the code that it makes for each shape of a bfloat16 product, 1,024 of them by default. Batches come in many
+    # shapes: a run of a small model would hold gigabytes of code, nearly all of which is made anew before it is used again.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False

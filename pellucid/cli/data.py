@@ -8,6 +8,8 @@ import click
 
 from pellucid.cli.main import common
 
+BUILTIN = "builtin"
+
 
 @click.command()
 @click.argument("name", required=False)
@@ -18,20 +20,34 @@ from pellucid.cli.main import common
 @common
 def data(name: str | None, source: Path | None, out: Path | None) -> None:
     """Fetch a public corpus by NAME, or list those that are known. ``builtin`` is the corpus that pellucid generates."""
-    from pellucid.data import public_sets
-
-    if name is None:
-        click.echo("builtin  French-English sentence pairs, generated; no download")
-        for known in public_sets.PUBLIC_SETS.values():
-            click.echo(f"{known.name}  {known.what}; licence: {known.licence}")
-    elif name == "builtin":
-        if out is None:
-            raise click.UsageError("say where the built-in corpus goes: --out DIR")
+    if (out is None) == (name == BUILTIN):
+        raise click.UsageError("--out DIR says where the built-in corpus goes: it belongs to builtin, and only to it")
+    if source is not None and name in (None, BUILTIN):
+        raise click.UsageError("--from belongs to the name of a public corpus")
+    if out is not None:
         _write_builtin(out)
+    elif name is None:
+        _list()
     else:
-        known = public_sets.public_set(name)
-        click.echo(f"{known.name}: {known.what}\nlicence: {known.licence}\naddress: {known.address}", err=True)
-        click.echo(public_sets.fetch(name, source=source))
+        _fetch(name, source)
+
+
+def _list() -> None:
+    from pellucid.data.public_sets import PUBLIC_SETS
+
+    click.echo(f"{BUILTIN}  French-English sentence pairs, generated; no download")
+    for known in PUBLIC_SETS.values():
+        click.echo(f"{known.name}  {known.what}; licence: {known.licence}")
+
+
+def _fetch(name: str, source: Path | None) -> None:
+    from pellucid.base.progress import say
+    from pellucid.data.public_sets import fetch, public_set
+
+    known = public_set(name)
+    address = known.address or "none any more, only from a local copy (--from DIR)"
+    say(f"{known.name}: {known.what}\nlicence: {known.licence}\naddress: {address}")
+    click.echo(fetch(name, source=source))
 
 
 def _write_builtin(directory: Path) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pellucid.cli.main import common
+
+if TYPE_CHECKING:
+    from pellucid.base.config import DataConfig
+    from pellucid.tasks.translator import Evaluation
 
 
 @click.command()
@@ -35,24 +40,45 @@ def evaluate(
         raise click.UsageError("--source and --reference belong together")
     if source is not None and split is not None:
         raise click.UsageError("give --split, or --source and --reference, not both")
-    from dataclasses import replace
-
-    from pellucid.base.config import DataConfig
     from pellucid.base.files import write_atomically
-    from pellucid.data.readers import open_split
     from pellucid.tasks.load import load
 
     translator = load(model, precision)
-    data, name = translator.config.data, split or "test"
     if source is not None and reference is not None:
-        data, name = replace(DataConfig(), test=(str(source), str(reference))), "test"
-    pairs = list(open_split(data, name))
+        given, pairs = {"source": str(source), "reference": str(reference)}, _pairs_of_files(source, reference)
+    else:
+        given, pairs = {"split": split or "test"}, _pairs_of_split(translator.config.data, split or "test")
     found = translator.evaluate(pairs, beams=beams)
     if output is not None:
         write_atomically(output, "".join(f"{line}\n" for line in found.outputs).encode())
     if as_json:
-        click.echo(json.dumps({"split": name, **found.to_dict()}, indent=2))
-        return
+        click.echo(json.dumps({**given, **found.to_dict()}, indent=2))
+    else:
+        _print(found)
+
+
+def _pairs_of_split(data: DataConfig, name: str) -> list[tuple[str, ...]]:
+    from pellucid.base.progress import say
+    from pellucid.data.readers import open_split
+
+    split = open_split(data, name)
+    pairs = list(split)
+    for line in split.report.lines():  # which pairs were left out, if any
+        say(f"{name}: {line}")
+    return pairs
+
+
+def _pairs_of_files(source: Path, reference: Path) -> list[tuple[str, ...]]:
+    """Line by line, the empty ones too: the scores are those of the files, and line N of the output belongs to line N."""
+    from pellucid.base.config import DataConfig
+    from pellucid.cli.texts import texts
+    from pellucid.data.readers import Split
+
+    Split("given", (source, reference), "aligned files", DataConfig()).check_counts()
+    return list(zip(texts(source), texts(reference), strict=True))
+
+
+def _print(found: Evaluation) -> None:
     for title, score in (("BLEU", found.scores["bleu"]), ("chrF", found.scores["chrf"])):
         click.echo(f"{title:<12}{score.score:.2f}   {score.signature}")
     click.echo(f"{'loss':<12}{found.loss:.4f} nats per target token, perplexity {found.perplexity:.3f}")

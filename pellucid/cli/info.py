@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pellucid.cli.main import common
+
+if TYPE_CHECKING:
+    from pellucid.base.config import ModelConfig
 
 
 @click.command()
@@ -67,14 +71,14 @@ def _recipe(path: Path) -> list[tuple[str, str]]:
 
 
 def _model(path: Path) -> list[tuple[str, str]]:
-    from pellucid.tasks.model_directory import find, load_model, read_config
+    from pellucid.tasks.load import load
+    from pellucid.tasks.model_directory import find
     from pellucid.training.checkpoints import newest_progress
 
-    directory = find(path)
-    config = read_config(directory)
-    model = load_model(directory, config)
+    translator = load(path, device="cpu")
+    config, model = translator.config, translator.model
     lines = [
-        ("model", str(directory)),
+        ("model", str(find(path))),
         ("task", f"{config.task}, {config.data.source} to {config.data.target}"),
         ("shape", _shape(config.model)),
         ("parameters", f"{sum(weight.numel() for weight in model.parameters()):,}"),
@@ -90,10 +94,7 @@ def _model(path: Path) -> list[tuple[str, str]]:
     return lines
 
 
-def _shape(model: object) -> str:
-    from pellucid.base.config import ModelConfig
-
-    assert isinstance(model, ModelConfig)
+def _shape(model: ModelConfig) -> str:
     return (
         f"{model.architecture}, {model.encoder.n_layers} + {model.decoder.n_layers} layers, d_model {model.d_model}, "
         f"{model.norm}-norm, {model.activation}, {model.positions} positions"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -11,15 +12,10 @@ from typing import Any
 import click
 
 from pellucid import __version__
-from pellucid.base.errors import EXIT_BUG, EXIT_INTERRUPTED, MemoryLimitError, PellucidError
+from pellucid.base.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, MemoryLimitError, PellucidError, StorageError
 from pellucid.base.progress import set_quiet
 
-_debug = False
-
-
-def _set_debug(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-    global _debug
-    _debug = _debug or value
+DEBUG = "--debug"
 
 
 def _set_quiet(context: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -32,9 +28,7 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
     quiet = click.option(
         "--quiet", is_flag=True, expose_value=False, callback=_set_quiet, help="No progress, no messages; errors are shown."
     )
-    debug = click.option(
-        "--debug", is_flag=True, expose_value=False, callback=_set_debug, help="Show the traceback of an error."
-    )
+    debug = click.option(DEBUG, is_flag=True, expose_value=False, help="Show the traceback of an error.")
     return quiet(debug(command))
 
 
@@ -53,47 +47,79 @@ def main(arguments: list[str] | None = None) -> None:
 
     for verb in (train.train, translate.translate, evaluate.evaluate, info.info, plot.plot, data.data):
         pellucid.add_command(verb)
-    sys.exit(_run(arguments))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # texts are UTF-8 whatever the locale says
+    sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
 
 
-def _run(arguments: list[str] | None) -> int:
+def _run(arguments: list[str]) -> int:
+    """Call the verb and see that its output is delivered; gives the exit code."""
+    debug = DEBUG in arguments
     try:
-        pellucid.main(args=arguments, prog_name="pellucid", standalone_mode=False)
+        code = _call(arguments)
         sys.stdout.flush()
+    except BrokenPipeError as error:  # whoever read our output has had enough; or it was stderr that broke
+        code = EXIT_DONE if _undeliverable() else _report(error, debug)
+    except Exception as error:
+        code = _report(error, debug)
+        _undeliverable()
+    return code
+
+
+def _call(arguments: list[str]) -> int:
+    # Not through the group's main(), which makes an exit of its own of a broken pipe.
+    try:
+        with pellucid.make_context("pellucid", arguments) as context:
+            pellucid.invoke(context)
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has had enough. The interpreter would complain once more when it closes stdout.
+    return EXIT_DONE
+
+
+def _undeliverable() -> bool:
+    """Whether stdout no longer takes what was written. It is thrown away: the interpreter would complain again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception as error:
-        return _report(error)
-    return 0
+        return True
+    return False
 
 
-def _report(error: Exception) -> int:
+def _report(error: Exception, debug: bool) -> int:
     """Show an error and give its exit code."""
-    if _debug:
-        traceback.print_exc()
+    if debug:
+        traceback.print_exception(error)
     exit_code = getattr(error, "exit_code", None)
-    if isinstance(error, PellucidError):
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    if isinstance(exit_code, int):  # stopped by a signal, in good order
+    if isinstance(exit_code, int) and not isinstance(error, PellucidError):  # stopped by a signal, in good order
         print(error, file=sys.stderr)
         return exit_code
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        print(f"error: out of memory: {error}", file=sys.stderr)
-        return MemoryLimitError.exit_code
+    known = _explained(error)
+    if known is not None:
+        print(f"error: {known}", file=sys.stderr)
+        return known.exit_code
     print(f"error: a bug in pellucid, not your mistake: {type(error).__name__}: {error}", file=sys.stderr)
-    print("  do next:  run it again with --debug and report what it prints", file=sys.stderr)
+    print(f"  do next:  run it again with {DEBUG} and report what it prints", file=sys.stderr)
     return EXIT_BUG
+
+
+def _explained(error: Exception) -> PellucidError | None:
+    """An error that is not a bug of ours, in the words for users."""
+    if isinstance(error, PellucidError):
+        return error
+    if isinstance(error, OSError):  # no room, no permission, a broken disk: wherever a file is touched
+        return StorageError(error.strerror or str(error), where=error.filename)
+    # PyTorch's allocators raise their own class for GPUs, and a plain RuntimeError for the processor.
+    out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if out_of_memory or "can't allocate memory" in str(error):
+        return MemoryLimitError("out of memory", found=str(error) or None, advice="work on less at once")
+    return None
 
 
 if __name__ == "__main__":

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 
-from pellucid.base.errors import DataError
 from pellucid.cli.main import common
+
+if TYPE_CHECKING:
+    from pellucid.tasks.translator import Output
 
 PENALTIES = click.Choice(["gnmt", "power", "none"])
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("file", type=click.File("rb"), default="-")
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True), default="-")
 @click.option("--beams", type=click.IntRange(1, 1000), help="Width of the search; 1: greedy. Default: as trained.")
 @click.option("--length-penalty", type=PENALTIES, help="gnmt: ((5+n)/6)^alpha, power: n^alpha.")
 @click.option("--alpha", type=click.FloatRange(0, 10), help="Exponent of the length penalty.")
@@ -29,7 +31,7 @@ PENALTIES = click.Choice(["gnmt", "power", "none"])
 @common
 def translate(
     model: Path,
-    file: BinaryIO,
+    file: Path,
     beams: int | None,
     length_penalty: str | None,
     alpha: float | None,
@@ -38,15 +40,16 @@ def translate(
     batch: int,
 ) -> None:
     """Translate FILE (or standard input) with MODEL, a run or model directory. N lines in, N lines out."""
-    from pellucid.base.progress import Progress
+    from pellucid.base.progress import say
+    from pellucid.cli.texts import STANDARD_INPUT, texts
     from pellucid.decoding.batching import WINDOW
     from pellucid.tasks.load import load
 
     translator = load(model, precision)
     # Somebody who types wants an answer to each line; a file is better read in stretches and sorted by length.
-    typed = file.isatty()
+    typed = file == STANDARD_INPUT and sys.stdin.isatty()
     outputs = translator.translate_lines(
-        _lines(file),
+        texts(file),
         beams=beams,
         length_penalty=length_penalty,  # type: ignore[arg-type]
         alpha=alpha,
@@ -54,25 +57,25 @@ def translate(
         batch_items=batch,
         window=1 if typed else WINDOW,
     )
-    with Progress(None, "sentences", "translating") as bar:
-        for number, found in enumerate(outputs, start=1):
-            for output in found:
-                line = output.text if nbest == 1 else f"{number}\t{output.score:.4f}\t{output.text}"
-                sys.stdout.write(line + "\n")
-            if typed:
-                sys.stdout.flush()
+    cut = first_cut = 0
+    # On a terminal the translations themselves show how far it is, and a bar would run into them.
+    for number, found in enumerate(outputs if sys.stdout.isatty() else _counted(outputs, file), start=1):
+        for output in found:
+            sys.stdout.write(f"{output.text}\n" if nbest == 1 else f"{number}\t{output.score:.4f}\t{output.text}\n")
+        if typed:
+            sys.stdout.flush()
+        if found[0].reason == "length":
+            cut, first_cut = cut + 1, first_cut or number
+    if cut:
+        say(f"warning: {cut:,} translations were cut at their limit (first: line {first_cut})")
+
+
+def _counted(outputs: Iterable[list[Output]], file: Path) -> Iterator[list[Output]]:
+    """The same, with progress shown on stderr; with the time left where the lines can be counted beforehand."""
+    from pellucid.base.progress import Progress
+    from pellucid.data.lines import is_file, survey
+
+    with Progress(survey(file).lines if is_file(file) else None, "sentences", "translating") as bar:
+        for found in outputs:
+            yield found
             bar.update(1)
-
-
-def _lines(file: BinaryIO) -> Iterator[str]:
-    """Lines of UTF-8; only ``\\n`` ends one, a ``\\r`` before it is dropped."""
-    for number, line in enumerate(file, start=1):
-        try:
-            yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                "not UTF-8",
-                where=f"{file.name}:{number}",
-                found=f"byte 0x{line[error.start]:02x} at byte {error.start} of the line",
-                advice="convert the text to UTF-8 (iconv)",
-            ) from error

@@ -5,28 +5,43 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pellucid import __version__
-from pellucid.base.config import RunConfig
+from pellucid.base.config import DataConfig, RunConfig
+from pellucid.data.public_sets import PUBLIC_SETS
 from pellucid.text.metrics import Score
 
 
 def translation_card(config: RunConfig, n_parameters: int, dev_scores: Mapping[str, Score]) -> str:
     """What the model is, what it was trained on, how well it does and how to make it again, in Markdown."""
     model, data = config.model, config.data
-    corpus = data.corpus or data.directory or ", ".join(data.train)
-    rows = "".join(f"| {name} | {score.score:.2f} | `{score.signature}` |\n" for name, score in dev_scores.items())
     return f"""# Translation, {data.source} to {data.target}
 
 A Transformer trained with pellucid {__version__}: {model.encoder.n_layers} + {model.decoder.n_layers} layers, \
 d_model {model.d_model}, {n_parameters:,} parameters, a {config.text.tokenizer} vocabulary of \
 {model.target_vocabulary:,} entries.
 
-- **Data**: {corpus}. The licence of the data holds for what is learnt from them; look it up before you pass the model on.
+- **Data**: {_corpus(data)}
 - **Limits**: it knows sentences like those it was trained on, one at a time, up to {model.max_length} tokens.
 
-| dev split, greedy search | score | signature |
-|---|---|---|
-{rows}
+{_table(dev_scores)}
 Train it again: `pellucid train config.yaml --out DIR`, with the `config.yaml` of the run. Use it:
 
     echo "..." | pellucid translate DIR
 """
+
+
+def _corpus(data: DataConfig) -> str:
+    """What the model learnt from, and under which licence."""
+    if data.corpus == "builtin":
+        return "the French-English corpus that pellucid generates, under pellucid's own licence."
+    if data.corpus in PUBLIC_SETS:
+        known = PUBLIC_SETS[data.corpus]
+        return f"{known.name}, {known.what}. Licence: {known.licence}."
+    files = data.directory or ", ".join(data.train)
+    return f"{files}. The licence of the data holds for what is learnt from them; look it up before you pass the model on."
+
+
+def _table(dev_scores: Mapping[str, Score]) -> str:
+    if not dev_scores:
+        return "It was not scored while it learnt: `pellucid evaluate DIR` does it.\n"
+    rows = (f"| {name} | {score.score:.2f} | `{score.signature}` |\n" for name, score in dev_scores.items())
+    return "| dev split, greedy search | score | signature |\n|---|---|---|\n" + "".join(rows)

@@ -39,7 +39,7 @@ def find(path: str | Path) -> Path:
     for candidate in (path, path / "model"):
         if (candidate / "config.json").is_file():
             return candidate
-    found = "no such directory"
+    found = "a file" if path.is_file() else "no such directory"
     if path.is_dir():
         found = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "an empty directory"
     advice = "give the directory of a run or of a model"
@@ -74,9 +74,12 @@ def read_config(directory: Path) -> RunConfig:
     path = directory / "config.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        version = content.pop("format_version")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise ModelError("this is not the configuration of a pellucid model", where=path, found=repr(error)) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError("the configuration cannot be read", where=path, found=error, advice="copy the model anew") from None
+    if not isinstance(content, dict) or "format_version" not in content:
+        advice = "give the directory of a model that pellucid has trained"
+        raise ModelError("not the configuration of a pellucid model", where=path, expected="a format_version", advice=advice)
+    version = content.pop("format_version")
     if version != FORMAT_VERSION:
         advice = "load it with the version of pellucid that wrote it"
         raise ModelError("another format", where=path, expected=f"version {FORMAT_VERSION}", found=version, advice=advice)
@@ -94,6 +97,25 @@ def load_tokenizers(directory: Path, config: RunConfig) -> Tokenizers:
         tokenizer = Tokenizer.load(directory / JOINT)
         return tokenizer, tokenizer
     return Tokenizer.load(directory / SEPARATE[0]), Tokenizer.load(directory / SEPARATE[1])
+
+
+def check_vocabularies(directory: Path, config: RunConfig, tokenizers: Tokenizers) -> None:
+    """See that each tokenizer has an embedding for every token, and none too many.
+
+    Raises:
+        ModelError: a tokenizer and the model come from different runs.
+    """
+    names = (JOINT, JOINT) if config.text.joint else SEPARATE
+    sizes = (config.model.source_vocabulary, config.model.target_vocabulary)
+    for name, tokenizer, size in zip(names, tokenizers, sizes, strict=True):
+        if tokenizer.vocabulary_size != size:
+            raise ModelError(
+                "the tokenizer does not belong to this model",
+                where=directory / name,
+                expected=f"{size:,} tokens (config.json)",
+                found=f"{tokenizer.vocabulary_size:,} tokens",
+                advice="tokenizer, config.json and model.safetensors must come from the same model",
+            )
 
 
 def load_model(directory: Path, config: RunConfig) -> EncoderDecoder:

@@ -12,9 +12,11 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from pellucid.base.progress import say
 from pellucid.data import batches
 from pellucid.data.store import Store
 from pellucid.tasks.model_directory import Tokenizers
+from pellucid.text.tokenizer import Tokenizer
 from pellucid.training.loss import smoothed_cross_entropy
 from pellucid.training.protocol import Stopped
 
@@ -61,15 +63,23 @@ def whole_store(store: Store, tokens: int = 4096) -> Iterator[PairBatch]:
     return (from_store(store, plan[index]) for index in range(len(plan)))
 
 
-def from_texts(pairs: Sequence[tuple[str, ...]], tokenizers: Tokenizers, rows: int = 32) -> Iterator[PairBatch]:
-    """Pairs of texts, in their order, ``rows`` in a batch."""
-    source_tokenizer, target_tokenizer = tokenizers
+def from_texts(pairs: Sequence[tuple[str, ...]], tokenizers: Tokenizers, longest: int, rows: int = 32) -> Iterator[PairBatch]:
+    """Pairs of texts, in their order, ``rows`` in a batch; a side of more than ``longest`` tokens is cut, and named."""
+    source_side, target_side = tokenizers
     for first in range(0, len(pairs), rows):
-        some = pairs[first : first + rows]
-        source, source_mask = pad([[*source_tokenizer.encode(s), source_tokenizer.end] for s, _ in some], source_tokenizer.pad)
-        wanted, mask = pad([[*target_tokenizer.encode(t), target_tokenizer.end] for _, t in some], target_tokenizer.pad)
-        start = wanted.new_full((len(some), 1), target_tokenizer.start)
+        some = list(enumerate(pairs[first : first + rows], start=first + 1))
+        source, source_mask = pad([encode(source_side, s, longest, f"source {n}") for n, (s, _) in some], source_side.pad)
+        wanted, mask = pad([encode(target_side, t, longest, f"reference {n}") for n, (_, t) in some], target_side.pad)
+        start = wanted.new_full((len(some), 1), target_side.start)
         yield PairBatch(source, source_mask, torch.cat((start, wanted[:, :-1]), dim=1), wanted[mask], mask)
+
+
+def encode(tokenizer: Tokenizer, text: str, longest: int, name: str) -> list[int]:
+    """Tokens of a text and the end token; of one that the model has no positions for the beginning, with a warning."""
+    ids = tokenizer.encode(text)
+    if len(ids) >= longest:
+        say(f"warning: {name} has {len(ids)} tokens, only the first {longest - 1} are used (model.max_length)")
+    return [*ids[: longest - 1], tokenizer.end]
 
 
 def pad(rows: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from pellucid.base.files import locked, write_atomically
 from pellucid.base.progress import say
 from pellucid.base.recipe import read, to_dict, to_yaml
 from pellucid.model.build import build, initialise
+from pellucid.tasks.model_directory import has_tokenizers
 from pellucid.tasks.translation import Translation
 from pellucid.training.loop import Trainer
 
@@ -49,10 +50,13 @@ def train(config: RunConfig, directory: Path) -> None:
 
 
 def _settled(config: RunConfig, directory: Path) -> RunConfig:
-    """The configuration with the machine's part settled; as it was when the run began, if it has."""
+    """The configuration with the machine's part settled; as it was when the run began, if it has.
+
+    A run begins when its tokenizers are there. A call that failed before that, on data that were not found, binds nobody.
+    """
     path = directory / RESOLVED
-    if path.exists():
-        earlier = read(path)
+    earlier = read(path) if path.exists() else None
+    if earlier is not None and has_tokenizers(directory / "data", earlier):
         _check_same(earlier, config, path)
         config = replace(config, runtime=earlier.runtime)
     else:

@@ -10,12 +10,12 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from pellucid.base.config import DecodingConfig, Penalty, RunConfig
+from pellucid.base.config import ConfigProblems, DecodingConfig, Penalty, RunConfig
 from pellucid.base.errors import DataError, ModelError, UsageError
 from pellucid.base.plots import plot_attention
 from pellucid.base.progress import Progress, say
@@ -24,8 +24,8 @@ from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError
 from pellucid.decoding.search import search
 from pellucid.model.transformer import EncoderDecoder
 from pellucid.tasks.model_directory import Tokenizers
-from pellucid.tasks.pairs import from_texts, mean_loss, pad
-from pellucid.text.metrics import Score, bleu, chrf
+from pellucid.tasks.pairs import PairBatch, encode, from_texts, mean_loss, pad
+from pellucid.text.metrics import Score, bleu, chrf, not_plain
 from pellucid.text.tokenizer import Tokenizer
 from pellucid.training.protocol import Stopped
 
@@ -37,7 +37,8 @@ class Output:
     Args:
         text: detokenised.
         score: log probability over length penalty; larger is better.
-        reason: ``"end"``: ended by itself, ``"length"``: cut at the limit, ``"empty"``: nothing to translate.
+        reason: ``"end"``: ended by itself, ``"length"``: cut at the limit, ``"empty"``: nothing to translate, ``"stopped"``:
+            not translated, since a stop was asked for.
     """
 
     text: str
@@ -46,6 +47,7 @@ class Output:
 
 
 EMPTY = [Output("", 0.0, "empty")]
+STOPPED = [Output("", 0.0, "stopped")]
 
 
 class Translator:
@@ -55,11 +57,10 @@ class Translator:
         model: with its weights.
         tokenizers: of source and target.
         config: of the run that made it.
-        precision: ``"float32"`` or ``"bfloat16"``, of the weights while translating.
     """
 
-    def __init__(self, model: EncoderDecoder, tokenizers: Tokenizers, config: RunConfig, precision: str = "float32") -> None:
-        self.model = model if precision == "float32" else model.to(torch.bfloat16)
+    def __init__(self, model: EncoderDecoder, tokenizers: Tokenizers, config: RunConfig) -> None:
+        self.model = model
         self.source_tokenizer, self.target_tokenizer = tokenizers
         self.config = config
 
@@ -81,7 +82,11 @@ class Translator:
         length_penalty: Penalty | None = None,
         alpha: float | None = None,
     ) -> list[str]:
-        """Translate texts; what is not given is as the recipe says. An empty text gives an empty translation."""
+        """Translate texts; what is not given is as the recipe says. An empty text gives an empty translation.
+
+        Raises:
+            UsageError: no such search: beams, penalty or alpha out of range.
+        """
         texts = [texts] if isinstance(texts, str) else texts
         outputs = self.translate_lines(texts, beams=beams, length_penalty=length_penalty, alpha=alpha)
         return [output[0].text for output in outputs]
@@ -101,24 +106,21 @@ class Translator:
         """Translate a stream of any length in constant memory: for each line, in order, its ``n_best`` translations.
 
         Args:
-            lines: texts; one without any token gives one empty translation.
+            lines: texts; one of white space gives one empty translation.
             beams, length_penalty, alpha: ``None``: as the recipe says.
             n_best: translations a line, at most ``beams``.
             window: lines that are read, sorted by length and translated together.
             batch_items: most lines in a batch.
-            stopped: asked before each batch; the rest then becomes empty.
+            stopped: asked before each batch; what is left is then not translated, which its ``reason`` tells.
+
+        Raises:
+            UsageError: no such search: beams, penalty, alpha or n_best out of range.
         """
-        usual = self.config.decoding
-        config = replace(
-            usual,
-            beams=usual.beams if beams is None else beams,
-            length_penalty=length_penalty or usual.length_penalty,
-            alpha=usual.alpha if alpha is None else alpha,
-        )
+        config = self._decoding(beams, length_penalty, alpha)
 
         def work(items: list[list[int]]) -> list[list[Output]]:
             if stopped():
-                return [EMPTY] * len(items)
+                return [STOPPED] * len(items)
             found = self._search(items, config, n_best)
             return [[self._output(hypothesis) for hypothesis in hypotheses] for hypotheses in found]
 
@@ -132,15 +134,21 @@ class Translator:
             window=window,
         )
 
+    def _decoding(self, beams: int | None, length_penalty: Penalty | None, alpha: float | None) -> DecodingConfig:
+        """What the recipe says, with what is given in its place."""
+        given = {"beams": beams, "length_penalty": length_penalty, "alpha": alpha}
+        known = get_args(Penalty)
+        if length_penalty not in (None, *known):
+            raise UsageError("no such length penalty", expected=", ".join(known), found=length_penalty)
+        try:
+            # mypy can't see which value goes to which field
+            return replace(self.config.decoding, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+        except ConfigProblems as error:
+            raise UsageError(str(error)) from None
+
     def _encode(self, number: int, line: str) -> list[int]:
-        """Source tokens with the end token; nothing for a line of white space. A line that is too long is cut, and named."""
-        if not line.strip():
-            return []
-        ids = self.source_tokenizer.encode(line)
-        longest = self.config.model.max_length - 1
-        if len(ids) > longest:
-            say(f"warning: line {number} has {len(ids)} tokens, only the first {longest} are translated (model.max_length)")
-        return [*ids[:longest], self.source_tokenizer.end]
+        """Source tokens with the end token; nothing for a line of white space."""
+        return encode(self.source_tokenizer, line, self.config.model.max_length, f"line {number}") if line.strip() else []
 
     def _search(self, items: list[list[int]], config: DecodingConfig, n_best: int) -> list[list[Hypothesis]]:
         target = self.target_tokenizer
@@ -173,7 +181,12 @@ class Translator:
 
         Sources end with the end token, targets begin with the start token.
         """
-        return self.model.eval()(ids, target_ids, source_mask=mask)
+        mask = None if mask is None else mask.to(self.device)
+        return self.model.eval()(ids.to(self.device), target_ids.to(self.device), source_mask=mask)
+
+    def ids(self, text: str) -> Tensor:
+        """Source ids of one text, the end token last, (1, S): what ``model.encode`` reads."""
+        return torch.tensor([[*self.source_tokenizer.encode(text), self.source_tokenizer.end]], device=self.device)
 
     def attention(self, text: str) -> tuple[list[str], list[str], Tensor]:
         """Translate ``text`` and return source tokens, target tokens and the cross-attention between them.
@@ -201,7 +214,7 @@ class Translator:
             ids = torch.tensor([source], device=self.device)
             target = torch.tensor([[self.target_tokenizer.start, *written[:-1]]], device=self.device)
             self.model.eval()(ids, target, tap=tap)
-        return self.source_tokenizer.tokens(source), self.target_tokenizer.tokens(written), torch.stack(maps).float()
+        return self.source_tokenizer.tokens(source), self.target_tokenizer.tokens(written), torch.stack(maps).float().cpu()
 
     def plot_attention(self, text: str, path: Path, *, layer: int = -1, head: int | None = None) -> None:
         """Draw the cross-attention of a translation: of one layer, one head or the mean of all heads.
@@ -220,17 +233,43 @@ class Translator:
         plot_attention(chosen.numpy(), source, target, title, path)
 
     def evaluate(self, pairs: Sequence[tuple[str, ...]], *, beams: int | None = None) -> Evaluation:
-        """Translate the first sides and score them against the second."""
-        sources, references = zip(*pairs, strict=True)
+        """Translate the first sides and score them against the second.
+
+        Raises:
+            DataError: no pairs.
+        """
+        if not pairs:
+            raise DataError("there is nothing to score", expected="at least one pair", found="none")
         began = time.perf_counter()
-        outputs = []
+        found = []
         with Progress(len(pairs), "sentences", "translating") as bar:
-            for output in self.translate_lines(sources, beams=beams):
-                outputs.append(output[0].text)
+            for [best] in self.translate_lines((source for source, _ in pairs), beams=beams):
+                found.append(best)
                 bar.update(1)
         seconds = time.perf_counter() - began
-        loss = mean_loss(self.model.eval(), from_texts(pairs, (self.source_tokenizer, self.target_tokenizer)))
-        return Evaluation(outputs, score(outputs, list(references), self.config), loss, len(pairs) / seconds)
+        outputs = [output.text for output in found]
+        if warning := not_plain(outputs):
+            say(f"warning: {warning}")
+        return Evaluation(
+            outputs=outputs,
+            scores=score(outputs, [reference for _, reference in pairs], self.config),
+            loss=self._loss(pairs),
+            cut=sum(output.reason == "length" for output in found),
+            sentences_per_second=len(pairs) / seconds,
+        )
+
+    def _loss(self, pairs: Sequence[tuple[str, ...]]) -> float:
+        """Loss per target token of the pairs; of an empty text the model is never asked, so that it has no part in it."""
+        full = [pair for pair in pairs if all(text.strip() for text in pair)]
+        tokenizers = (self.source_tokenizer, self.target_tokenizer)
+
+        def counted() -> Iterator[PairBatch]:
+            with Progress(len(full), "sentences", "computing the loss") as bar:
+                for batch in from_texts(full, tokenizers, self.config.model.max_length):
+                    yield batch
+                    bar.update(len(batch.source))
+
+        return mean_loss(self.model.eval(), counted())
 
 
 @dataclass(frozen=True)
@@ -240,13 +279,15 @@ class Evaluation:
     Args:
         outputs: the translations, in the order of the pairs.
         scores: BLEU and chrF with their signatures.
-        loss: per target token of the references, end tokens included, in nats.
+        loss: per target token of the references, end tokens included, in nats; without the pairs that have an empty side.
+        cut: translations that the model did not end before their limit.
         sentences_per_second: of the search.
     """
 
     outputs: list[str]
     scores: dict[str, Score]
     loss: float
+    cut: int
     sentences_per_second: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -254,8 +295,9 @@ class Evaluation:
         return {
             **{name: asdict(score) for name, score in self.scores.items()},
             "loss": self.loss,
-            "perplexity": self.perplexity,
+            "perplexity": self.perplexity if math.isfinite(self.perplexity) else None,  # JSON knows no infinity
             "sentences": len(self.outputs),
+            "cut": self.cut,
             "sentences_per_second": self.sentences_per_second,
         }
 

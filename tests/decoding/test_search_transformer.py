@@ -49,7 +49,7 @@ def transformer(norm: Literal["post", "pre"]) -> EncoderDecoder:
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten())
         with torch.no_grad():
             for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-                parameter -= 0.01 * gradient.sign()
+                parameter.sub_(0.01 * gradient.sign())
     return model.eval()
 
 

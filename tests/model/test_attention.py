@@ -1,0 +1,194 @@
+"""Attention: equation 1 and the heads against loops over single numbers, and the promises about masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from examples import NO_DROPOUT, close
+from torch import Tensor, nn
+
+from pellucid.base.taps import Tap
+from pellucid.model.attention import Additive, DotProduct, MultiHeadAttention, Score, attend, attend_in_steps
+from pellucid.model.masks import Mask, ResolvedMask
+
+B, H, T, S, K = 2, 3, 4, 5, 6  # batch, heads, queries, keys, width of a head
+KEYS = torch.tensor([[True, True, False, True, False], [False, True, True, True, True]])
+MASKS = {"none": None, "padding": Mask(KEYS), "causal": Mask(causal=True), "both": Mask(KEYS, causal=True)}
+SCORES: dict[str, Callable[[int, int], Score]] = {"dot": lambda _, width: DotProduct(width), "additive": Additive}
+
+
+def numbers(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def scorer(kind: str, heads: int = H, width: int = K) -> Score:
+    score = SCORES[kind](heads, width)
+    for parameter in score.parameters():
+        parameter.data = numbers(*parameter.shape, seed=9)
+    return score
+
+
+def inputs() -> tuple[Tensor, Tensor, Tensor]:
+    return numbers(B, H, T, K, seed=1), numbers(B, H, S, K, seed=2), numbers(B, H, S, K, seed=3)
+
+
+def resolved(kind: str) -> ResolvedMask | None:
+    mask = MASKS[kind]
+    return None if mask is None else mask.resolve(T, S, like=numbers(1))
+
+
+def equation_1(query: Tensor, key: Tensor, value: Tensor, score: Callable[..., float], allowed: Tensor) -> Tensor:
+    """Softmax of the scores of one query over the keys it may see, and the mean of their values: number by number."""
+    z = np.zeros((B, H, T, K))
+    for b, h, t in np.ndindex(B, H, T):
+        seen = [s for s in range(S) if allowed[b, h, t, s]]
+        exponentials = [math.exp(score(query[b, h, t].numpy(), key[b, h, s].numpy(), h)) for s in seen]
+        for weight, s in zip(exponentials, seen, strict=True):
+            z[b, h, t] += weight / sum(exponentials) * value[b, h, s].numpy()
+    return torch.from_numpy(z)
+
+
+def untapped(name: str, tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def test_one_query_by_hand() -> None:
+    # d_head 2: the scores (sqrt(2) ln 3, 0) / sqrt(2) = (ln 3, 0) give the weights (3/4, 1/4); of 4 and 8 that makes 5.
+    query = torch.tensor([[[[1.0, 0.0]]]], dtype=torch.float64)
+    key = torch.tensor([[[[math.sqrt(2) * math.log(3), 7.0], [0.0, -7.0]]]], dtype=torch.float64)
+    value = torch.tensor([[[[4.0, -4.0], [8.0, -8.0]]]], dtype=torch.float64)
+    z = attend(query, key, value, DotProduct(2), None, NO_DROPOUT)
+    close(z, torch.tensor([[[[5.0, -5.0]]]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_dot_product_is_equation_1(mask: str) -> None:
+    rule = resolved(mask)
+    allowed = torch.ones(B, H, T, S) if rule is None else rule.allowed.expand(B, H, T, S)
+
+    def score(query: np.ndarray, key: np.ndarray, head: int) -> float:
+        return float(sum(query * key)) / math.sqrt(K)
+
+    expected = equation_1(*inputs(), score, allowed)
+    close(attend(*inputs(), scorer("dot"), rule, NO_DROPOUT), expected)
+
+
+def test_additive_is_one_hidden_layer() -> None:
+    additive = scorer("additive")
+    assert isinstance(additive, Additive)
+    weight = additive.weight.detach().numpy()
+
+    def score(query: np.ndarray, key: np.ndarray, head: int) -> float:
+        return sum(v * math.tanh(q + k) for v, q, k in zip(weight[head], query, key, strict=True))
+
+    expected = equation_1(*inputs(), score, torch.ones(B, H, T, S))
+    close(attend(*inputs(), additive, None, NO_DROPOUT), expected)
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("kind", SCORES)
+def test_the_fast_form_and_the_definition_agree(kind: str, mask: str) -> None:
+    score, rule = scorer(kind), resolved(mask)
+    fast, slow = ([x.requires_grad_() for x in inputs()] for _ in range(2))
+    z = attend(*fast, score, rule, NO_DROPOUT)
+    close(attend_in_steps(*slow, score, rule, NO_DROPOUT, Tap(untapped)), z)
+    gradients = torch.autograd.grad(z.square().sum(), fast)
+    in_steps = attend_in_steps(*slow, score, rule, NO_DROPOUT, Tap(untapped))
+    for left, right in zip(gradients, torch.autograd.grad(in_steps.square().sum(), slow), strict=True):
+        close(left, right)
+
+
+def test_scores_of_unit_vectors_have_variance_one_after_scaling() -> None:
+    # A sum of d_head products of independent unit normal numbers has variance d_head. 128 x 128 scores of width 64 estimate
+    # it to 2 %; divided by d_model (8 heads of 64) it would be 1 / 8.
+    query, key = numbers(1, 1, 128, 64, seed=4), numbers(1, 1, 128, 64, seed=5)
+    score = DotProduct(64)
+    assert (score(query, key) * score.scale).var().item() == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("kind", SCORES)
+@pytest.mark.parametrize("steps", [False, True])
+def test_a_query_without_any_key_gives_zeros_and_finite_gradients(kind: str, steps: bool) -> None:
+    score = scorer(kind)
+    keys = torch.stack([torch.zeros(S, dtype=torch.bool), KEYS[1]])
+    rule = Mask(keys).resolve(T, S, like=numbers(1))
+    tensors = [x.requires_grad_() for x in inputs()]
+    z = attend_in_steps(*tensors, score, rule, NO_DROPOUT, Tap(untapped)) if steps else None
+    z = attend(*tensors, score, rule, NO_DROPOUT) if z is None else z
+    assert torch.equal(z[0], torch.zeros_like(z[0]))
+    for gradient in torch.autograd.grad(z.square().sum(), tensors):
+        assert torch.isfinite(gradient).all()
+        assert torch.equal(gradient[0], torch.zeros_like(gradient[0]))
+    alone = [x[1:].detach() for x in tensors]
+    close(z[1:], attend(*alone, score, Mask(KEYS[1:]).resolve(T, S, like=numbers(1)), NO_DROPOUT))
+
+
+def test_a_mask_hides_keys_where_it_is_false_and_only_there() -> None:
+    query, key, value = inputs()
+    before = attend(query, key, value, scorer("dot"), resolved("padding"), NO_DROPOUT)
+    for row, position in np.ndindex(B, S):
+        changed = key.clone(), value.clone()
+        for tensor in changed:
+            tensor[row, :, position] += 1.0
+        after = attend(query, *changed, scorer("dot"), resolved("padding"), NO_DROPOUT)
+        same = (after == before).all(-1)  # (B, H, T)
+        assert same[row].all() if not KEYS[row, position] else not same[row].any()
+        assert same[1 - row].all()
+
+
+def test_as_many_rows_as_heads_do_not_mix_up_a_padding_mask() -> None:
+    # B = H = S = 3 lets (B, S) broadcast against (H, T, S) without a word.
+    query, key, value = (numbers(3, 3, 3, K, seed=seed) for seed in (6, 7, 8))
+    keys = torch.tensor([[True, False, False], [True, True, False], [True, True, True]])
+    together = attend(query, key, value, scorer("dot"), Mask(keys).resolve(3, 3, like=query), NO_DROPOUT)
+    for row, length in enumerate((1, 2, 3)):
+        alone = (query[row, None], key[row, None, :, :length], value[row, None, :, :length])
+        close(together[row, None], attend(*alone, scorer("dot"), None, NO_DROPOUT))
+
+
+def heads(n_heads: int, width: int) -> MultiHeadAttention:
+    """An attention D = n_heads * width wide whose weights and biases are all of order 1."""
+    d_model = n_heads * width
+    parts = [nn.Linear(d_model, d_model).double() for _ in range(4)]
+    for seed, parameter in enumerate(parameter for part in parts for parameter in part.parameters()):
+        parameter.data = numbers(*parameter.shape, seed=20 + seed)
+    query, key, value, output = parts
+    score = scorer("dot", n_heads, width)
+    return MultiHeadAttention(
+        query=query, key=key, value=value, output=output, score=score, n_heads=n_heads, dropout=NO_DROPOUT
+    )
+
+
+def test_heads_attend_side_by_side_and_are_mixed() -> None:
+    """Section 3.2.2 in numpy: head h uses the h-th block of rows of each projection; W^O mixes the heads side by side."""
+    attention = heads(n_heads=3, width=4)
+    x, source = numbers(2, 5, 12, seed=30), numbers(2, 7, 12, seed=31)
+
+    def linear(part: nn.Module, of: np.ndarray) -> np.ndarray:
+        weight, bias = (parameter.detach().numpy() for parameter in part.parameters())
+        return of @ weight.T + bias
+
+    query, key, value = (
+        linear(part, of.numpy()) for part, of in ((attention.query, x), (attention.key, source), (attention.value, source))
+    )
+    side_by_side = np.zeros((2, 5, 12))
+    for row, head in np.ndindex(2, 3):
+        mine = slice(4 * head, 4 * head + 4)
+        weights = np.exp(query[row, :, mine] @ key[row, :, mine].T / math.sqrt(4))
+        side_by_side[row, :, mine] = weights / weights.sum(1, keepdims=True) @ value[row, :, mine]
+    expected = torch.from_numpy(linear(attention.output, side_by_side))
+    close(attention(x, *attention.project(source), None), expected, 1e-10)
+
+
+def test_self_attention_without_positions_moves_with_its_input() -> None:
+    """Permutation-equivariant: the output of a reordered sequence is the reordered output, and not the output itself."""
+    attention, order = heads(n_heads=2, width=3), torch.tensor([3, 0, 2, 1])
+    x = numbers(1, 4, 6, seed=32)
+    out = attention(x, *attention.project(x), None)
+    reordered = attention(x[:, order], *attention.project(x[:, order]), None)
+    close(reordered, out[:, order], 1e-10)
+    assert not torch.allclose(reordered, out)
