@@ -448,7 +448,7 @@ other_logits = record(source, other)["logits"][0]
 assert agree(other_logits[:3], get("logits")[:3])
 assert not agree(other_logits[3], get("logits")[3])
 
-# The same position by position, with keys and values of the earlier ones kept (pellucid/model/cache.py).
+# The same position by position, with keys and values of the earlier ones kept: `pellucid/model/cache.py`.
 with torch.no_grad():
     state = model.start(model.encode(source))
     steps = [model.step(target[:, t : t + 1], state)[0] for t in range(5)]  # (1, 1, V) each

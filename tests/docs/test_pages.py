@@ -43,7 +43,7 @@ def test_options_of_commands_exist(name: str) -> None:
         assert set(re.findall(r"(?<!\S)--?[a-z_-]+", rest)) <= options[verb] | {"--help"}, f"pellucid {verb}{rest}"
 
 
-@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("name", sorted(TEXTS.keys() - {"docs/reference/taps.md"}))  # where `model.encode` is Python
 def test_dotted_keys_exist(name: str) -> None:
     """`training.steps` in a text, training.steps=500 in a command."""
     config = to_dict(RunConfig())
