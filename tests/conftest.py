@@ -76,15 +76,18 @@ def config(corpus: Path) -> RunConfig:
 
 @pytest.fixture(scope="session")
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a run that knows its training pairs by heart; for reading only."""
+    """The directory of a run that knows its training pairs by heart, single letters among them; for reading only."""
     from pellucid.tasks.train import train
 
     directory = tmp_path_factory.mktemp("learnt")
-    config, two = config_for(write_corpus(directory / "corpus")), StackConfig(2, 4, 64)
+    corpus, two = write_corpus(directory / "corpus"), StackConfig(2, 4, 64)
+    with (corpus / "train.tsv").open("a", encoding="utf-8") as file:
+        file.writelines(f"{word}\t{word.upper()}\n" for word in WORDS)
+    config = config_for(corpus)
     config = replace(
         config,
         model=replace(config.model, d_model=32, encoder=two, decoder=two, dropout=0.0, norm="pre"),
-        training=replace(config.training, steps=150, batch_tokens=256, accumulate=1, log_every=50, validate_every=0),
+        training=replace(config.training, steps=200, batch_tokens=256, accumulate=1, log_every=50, validate_every=0),
         optimizer=OptimizerConfig(schedule="cosine", learning_rate=0.01, warmup=20, clip=1.0),
         checkpoints=CheckpointConfig(every=50),
     )

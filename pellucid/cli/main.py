@@ -58,11 +58,11 @@ def _run(arguments: list[str]) -> int:
     try:
         code = _call(arguments)
         sys.stdout.flush()
-    except BrokenPipeError as error:  # whoever read our output has had enough; or it was stderr that broke
-        code = EXIT_DONE if _undeliverable() else _report(error, debug)
+    except BrokenPipeError:  # whoever read our output has had enough
+        code = EXIT_DONE
     except Exception as error:
         code = _report(error, debug)
-        _undeliverable()
+    _deliver()
     return code
 
 
@@ -82,14 +82,12 @@ def _call(arguments: list[str]) -> int:
     return EXIT_DONE
 
 
-def _undeliverable() -> bool:
-    """Whether stdout no longer takes what was written. It is thrown away: the interpreter would complain again at its end."""
+def _deliver() -> None:
+    """Bring out what was written; what can't be is thrown away, or the interpreter would complain once more at its end."""
     try:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
 
 
 def _report(error: Exception, debug: bool) -> int:

@@ -12,7 +12,8 @@ class Dropout(nn.Module):
 
     On a CPU the noise of :func:`torch.nn.functional.dropout` costs more than the matrix product beside it. There one random
     byte an element decides: ``p`` is rounded to the nearest 1/256 (0.1 becomes 26/256 = 0.1016), and the scale uses the
-    rounded value, so that the expectation is exact but for the rounding of the scale itself, 0.3 % in bfloat16.
+    rounded value, so that the expectation is exact but for the rounding of the scale itself, 0.3 % in bfloat16. Other devices
+    use torch's, and so does compiled code: a compiler fuses that noise, and would have to break its graph for this one.
     """
 
     def __init__(self, p: float) -> None:
@@ -22,7 +23,7 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0.0:
             return x
-        if x.device.type != "cpu" or torch.compiler.is_compiling():  # a compiler makes noise of its own, and no random_
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
             return F.dropout(x, self.p)
         dropped = min(round(self.p * 256), 255)
         noise = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)

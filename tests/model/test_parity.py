@@ -149,7 +149,7 @@ def epsilon(model: EncoderDecoder) -> None:
 
 
 def tanh_gelu(model: EncoderDecoder) -> None:
-    model.encoder.layers[0].feed_forward.activation = partial(F.gelu, approximate="tanh")  # type: ignore[union-attr]
+    model.encoder.layers[0].feed_forward.activation = partial(F.gelu, approximate="tanh")
 
 
 def scaled_by_d_model(model: EncoderDecoder) -> None:
@@ -163,12 +163,12 @@ def unscaled_embedding(model: EncoderDecoder) -> None:
 
 def positions_from_one(model: EncoderDecoder) -> None:
     table = model.encoder.embed.positions.table
-    table.copy_(table.roll(-1, 0))  # type: ignore[operator, arg-type, union-attr]
+    table.copy_(table.roll(-1, 0))
 
 
 def sines_then_cosines(model: EncoderDecoder) -> None:
     table = model.encoder.embed.positions.table
-    table.copy_(torch.cat([table[:, ::2], table[:, 1::2]], 1))  # type: ignore[operator, arg-type, index]
+    table.copy_(torch.cat([table[:, ::2], table[:, 1::2]], 1))
 
 
 def reads_another_layer(model: EncoderDecoder) -> None:
@@ -177,12 +177,12 @@ def reads_another_layer(model: EncoderDecoder) -> None:
 
 def other_norm_order(model: EncoderDecoder) -> None:
     residual = model.encoder.layers[0].feed_forward_residual
-    residual.norm_first = not residual.norm_first  # type: ignore[union-attr]
+    residual.norm_first = not residual.norm_first
 
 
 def no_source_mask(model: EncoderDecoder) -> None:
     encode = model.encode
-    model.encode = lambda source, mask=None, **more: replace(encode(source, mask, **more), mask=None)  # type: ignore[method-assign]
+    model.encode = lambda source, mask=None, **more: replace(encode(source, mask, **more), mask=None)
 
 
 def wrong_sign(place: str) -> Callable[[EncoderDecoder], None]:
@@ -190,7 +190,7 @@ def wrong_sign(place: str) -> Callable[[EncoderDecoder], None]:
         # The forward uses the negated bias, while the copied weight is the parameter's.
         module = model.get_submodule(place)
         assert isinstance(module, nn.Linear)
-        module.forward = lambda x: F.linear(x, module.weight, -module.bias)  # type: ignore[method-assign]
+        module.forward = lambda x: F.linear(x, module.weight, -module.bias)
 
     return slip
 

@@ -232,7 +232,7 @@ def test_every_number_that_is_shown_takes_part(variant: str) -> None:
     before = forward(model, None)
     without_effect = []
     for name in shown(variant):
-        after = forward(model, lambda at, tensor, name=name: edit(tensor) if at == name else tensor)  # type: ignore[misc]
+        after = forward(model, lambda at, tensor, name=name: edit(tensor) if at == name else tensor)
         if torch.allclose(after, before, rtol=1e-9):
             without_effect.append(name)
     assert without_effect == ["probs"]
@@ -285,7 +285,7 @@ def nodes(call: Callable[[EncoderDecoder], Tensor]) -> list[tuple[str, str]]:
         return graph.forward
 
     torch.compiler.reset()
-    call(torch.compile(make(norm="pre", activation="swiglu"), backend=keep, fullgraph=True))  # type: ignore[arg-type]
+    call(torch.compile(make(norm="pre", activation="swiglu"), backend=keep, fullgraph=True))
     assert len(graphs) == 1
     return [(node.op, str(node.target)) for node in graphs[0].graph.nodes]
 

@@ -175,8 +175,7 @@ def test_each_decoder_layer_reads_the_encoder_layer_that_it_is_told_to(norm: str
     causal = Mask(causal=True).resolve(T, T, like=x)
     memory_mask = Mask(SOURCE_MASK).resolve(T, S, like=x)
     for layer, read in zip(model.decoder.layers, reads or (1, 1, 1), strict=True):
-        assert isinstance(layer, nn.Module)
-        x = layer(x, layer.cross_attn.project(states[read]), causal, memory_mask)  # type: ignore[operator, union-attr]
+        x = layer(x, layer.cross_attn.project(states[read]), causal, memory_mask)
     if model.decoder.norm is not None:
         x = model.decoder.norm(x)
     close(model(SOURCE, TARGET, source_mask=SOURCE_MASK), x @ model.weight("output").T)
