@@ -48,8 +48,9 @@ Three commands to try next:
 endef
 export EPILOGUE
 
+# One thread: the models in the tests are tiny, and on a busy machine threads mostly wait for each other.
 test: check
-	$(BIN)/python -m pytest --cov
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov
 
 check: $(FOR_TEST)
 	$(BIN)/ruff format --check

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
 import json
 import math
 import os
-import random
 import re
 import shutil
 import subprocess
@@ -23,13 +20,12 @@ import pytest
 import sacrebleu
 import torch
 
-from pellucid import __version__, load
+from pellucid import __version__
 from pellucid.base.config import RunConfig, TextConfig
-from pellucid.base.recipe import read, to_yaml
+from pellucid.base.recipe import read
 from pellucid.data import corpus as builtin
 from pellucid.data import public_sets
 from pellucid.data.public_sets import PublicFile, PublicSet
-from pellucid.decoding import search as searching
 from pellucid.tasks import translator as using
 from pellucid.tasks.train import train
 from pellucid.tasks.translator import Output, Translator
@@ -38,29 +34,8 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "latin-
 
 Run = Callable[..., int]
 Feed = Callable[[bytes], None]
+PairsOf = Callable[[str], list[tuple[str, str]]]
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(scope="module")
-def translator(learnt: Path) -> Translator:
-    return load(learnt)
-
-
-@pytest.fixture
-def recipe(config: RunConfig, tmp_path: Path) -> Path:
-    path = tmp_path / "recipe.yaml"
-    path.write_text(to_yaml(config), encoding="utf-8")
-    return path
-
-
-def sentences(count: int, seed: int = 3) -> list[str]:
-    chooser = random.Random(seed)
-    return [" ".join(chooser.choices("abcdefgh", k=chooser.randint(1, 8))) for _ in range(count)]
-
-
-def pairs_of(learnt: Path, split: str) -> list[tuple[str, str]]:
-    lines = (learnt.parent / "corpus" / f"{split}.tsv").read_text(encoding="utf-8").split("\n")[:-1]
-    return [(source, target) for source, target in (line.split("\t") for line in lines)]
 
 
 class TestTrain:
@@ -100,171 +75,16 @@ class TestTrain:
         assert pellucid("train", recipe, "training.steps=2", "seed=2", "--out", run) == 2
 
 
-class TestTranslate:
-    def test_n_lines_in_n_lines_out(
-        self, pellucid: Run, feed: Feed, learnt: Path, translator: Translator, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Empty lines and white space, \\r\\n, no line feed at the end: each line has its own, and the model sees three."""
-        asked: list[int] = []
-        search = Translator._search
-
-        def counting(self: Translator, items: Any, *rest: Any) -> Any:
-            asked.extend(map(len, items))
-            return search(self, items, *rest)
-
-        one, two, three = translator.translate(["a b", "c d e", "f"])
-        monkeypatch.setattr(Translator, "_search", counting)
-        feed(b"\na b\n\n \t \xc2\xa0\nc d e\r\n\r\nf")
-        assert pellucid("translate", learnt) == 0
-        out, err = capsys.readouterr()
-        assert out.split("\n") == ["", one, "", "", two, "", three, ""]
-        assert err == ""
-        assert sorted(asked) == [2, 3, 4]  # tokens with their end token
-
-    def test_nothing_in_nothing_out(self, pellucid: Run, feed: Feed, learnt: Path, capsys: Capture) -> None:
-        feed(b"")
-        assert pellucid("translate", learnt) == 0
-        assert capsys.readouterr().out == ""
-
-    @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x0b", "\x0c", "\x1c", "\x85", "\r", "\x00"])
-    def test_only_a_line_feed_ends_a_line(
-        self, pellucid: Run, feed: Feed, learnt: Path, capsys: Capture, separator: str
-    ) -> None:
-        feed(f"a{separator}b\nc\n".encode())
-        assert pellucid("translate", learnt) == 0
-        assert capsys.readouterr().out.count("\n") == 2
-
-    def test_the_order_is_kept(self, pellucid: Run, feed: Feed, learnt: Path, translator: Translator, capsys: Capture) -> None:
-        lines = sentences(30)
-        assert lines != sorted(lines, key=len)
-        feed("".join(f"{line}\n" for line in lines).encode())
-        assert pellucid("translate", learnt, "--batch", 4) == 0
-        alone = [translator.translate(line)[0] for line in lines]
-        assert capsys.readouterr().out.split("\n")[:-1] == alone
-
-    def test_what_was_learnt_by_heart(self, pellucid: Run, feed: Feed, learnt: Path, capsys: Capture) -> None:
-        pairs = pairs_of(learnt, "train")[:20]
-        feed("".join(f"{source}\n" for source, _ in pairs).encode())
-        assert pellucid("translate", learnt, "--beams", 1) == 0
-        right = sum(line == target for line, (_, target) in zip(capsys.readouterr().out.split("\n")[:-1], pairs, strict=True))
-        assert right >= 19
-
-    @pytest.mark.parametrize("name", ["in.txt", "in.txt.gz"])
-    def test_a_file(
-        self, pellucid: Run, learnt: Path, translator: Translator, capsys: Capture, tmp_path: Path, name: str
-    ) -> None:
-        text = b"a b\nc\n"
-        (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
-        assert pellucid("translate", learnt, tmp_path / name) == 0
-        assert capsys.readouterr().out.split("\n")[:-1] == translator.translate(["a b", "c"])
-
-    def test_a_dash_is_standard_input(self, pellucid: Run, feed: Feed, learnt: Path, capsys: Capture) -> None:
-        feed(b"a\n")
-        assert pellucid("translate", learnt, "-") == 0
-        assert capsys.readouterr().out.count("\n") == 1
-
-    def test_a_model_directory_serves_like_its_run(self, pellucid: Run, feed: Feed, learnt: Path, capsys: Capture) -> None:
-        found = []
-        for directory in (learnt, learnt / "model"):
-            feed(b"a b c d\n")
-            assert pellucid("translate", directory) == 0
-            found.append(capsys.readouterr().out)
-        assert found[0] == found[1] != "\n"
-
-    def test_n_best(self, pellucid: Run, feed: Feed, learnt: Path, capsys: Capture) -> None:
-        feed(b"a b\n\nc d e f\n")
-        assert pellucid("translate", learnt, "--beams", 4, "--nbest", 3) == 0
-        rows = [line.split("\t") for line in capsys.readouterr().out.split("\n")[:-1]]
-        assert [row[0] for row in rows] == ["1", "1", "1", "2", "3", "3", "3"]
-        for number in ("1", "3"):
-            mine = [(float(score), text) for line, score, text in rows if line == number]
-            assert [score for score, _ in mine] == sorted((score for score, _ in mine), reverse=True)
-            assert len({text for _, text in mine}) == 3
-        assert rows[3] == ["2", "0.0000", ""]
-
-    def test_settings_of_the_search_reach_it(self, pellucid: Run, feed: Feed, learnt: Path, capsys: Capture) -> None:
-        """Without a penalty a score is a sum of log probabilities; with ``power`` and alpha 1 their mean (3 tokens here)."""
-        scores = []
-        for options in (["--length-penalty", "none"], ["--length-penalty", "power", "--alpha", "1"]):
-            feed(b"a b\n")
-            assert pellucid("translate", learnt, "--nbest", 2, *options) == 0
-            line = next(line for line in capsys.readouterr().out.split("\n") if line.endswith("\tB A"))
-            scores.append(float(line.split("\t")[1]))
-        assert scores[0] == pytest.approx(3 * scores[1], abs=2e-4)
-
-    def test_a_long_line_is_cut_with_its_number(self, pellucid: Run, feed: Feed, learnt: Path, capsys: Capture) -> None:
-        feed(b"a\n" + b"b " * 40 + b"\n")  # the model has 32 positions, one of them for the end token
-        assert pellucid("translate", learnt) == 0
-        out, err = capsys.readouterr()
-        assert out.count("\n") == 2
-        assert "line 2 has 41 tokens, only the first 31 are used" in err  # 40 words and the space at the end
-
-    def test_translations_that_do_not_end_are_counted(
-        self, pellucid: Run, feed: Feed, learnt: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def endless(*arguments: Any, **named: Any) -> Any:
-            named["forbidden"] = (*named["forbidden"], named["end"])
-            return searching.search(*arguments, **named)
-
-        monkeypatch.setattr(using, "search", endless)
-        feed(b"\na\nb c\n")
-        assert pellucid("translate", learnt) == 0
-        out, err = capsys.readouterr()
-        assert [len(line.split()) for line in out.split("\n")] == [0, 7, 8, 0]  # source with its end token, and 5 more
-        assert "2 translations were cut at their limit (first: line 2)" in err
-
-    def test_quiet_is_silent(self, pellucid: Run, feed: Feed, learnt: Path, capsys: Capture) -> None:
-        feed(b"b " * 40)
-        assert pellucid("translate", learnt, "--quiet") == 0
-        out, err = capsys.readouterr()
-        assert out.count("\n") == 1
-        assert err == ""
-
-    def test_somebody_who_types_is_answered_line_by_line(
-        self, pellucid: Run, learnt: Path, translator: Translator, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        seen: list[str] = []
-
-        class Keyboard(io.BytesIO):
-            def __next__(self) -> bytes:
-                seen.append(capsys.readouterr().out)  # what stands on the screen when the next line is asked for
-                return super().__next__()
-
-        class Terminal(io.TextIOWrapper):
-            def isatty(self) -> bool:
-                return True
-
-        monkeypatch.setattr(sys, "stdin", Terminal(Keyboard(b"a b\nc d\n")))
-        assert pellucid("translate", learnt) == 0
-        assert seen == ["", *(f"{text}\n" for text in translator.translate(["a b", "c d"]))]
-
-    def test_no_bar_runs_into_translations_on_a_terminal(
-        self, pellucid: Run, feed: Feed, learnt: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        class Terminal(io.StringIO):
-            def isatty(self) -> bool:
-                return True
-
-        out, err = Terminal(), Terminal()
-        monkeypatch.setattr(sys, "stdout", out)
-        monkeypatch.setattr(sys, "stderr", err)
-        monkeypatch.setattr("pellucid.base.progress.BAR_DELAY", 0.0)
-        feed(b"a b\n")
-        assert pellucid("translate", learnt) == 0
-        assert out.getvalue().count("\n") == 1
-        assert err.getvalue() == ""
-
-
 class TestEvaluate:
     def evaluate(self, pellucid: Run, capsys: Capture, *arguments: object) -> dict[str, Any]:
         assert pellucid("evaluate", *arguments, "--json") == 0
         found: dict[str, Any] = json.loads(capsys.readouterr().out)
         return found
 
-    def test_json(self, pellucid: Run, learnt: Path, translator: Translator, capsys: Capture) -> None:
+    def test_json(self, pellucid: Run, learnt: Path, pairs_of: PairsOf, translator: Translator, capsys: Capture) -> None:
         """Against sacreBLEU itself, and the loss against the log probabilities of the reference, pair by pair."""
         found = self.evaluate(pellucid, capsys, learnt, "--split", "train")
-        pairs = pairs_of(learnt, "train")
+        pairs = pairs_of("train")
         outputs = translator.translate([source for source, _ in pairs])
         expected = sacrebleu.corpus_bleu(outputs, [[target for _, target in pairs]], force=True)
         assert found["bleu"]["score"] == pytest.approx(expected.score)
@@ -295,9 +115,11 @@ class TestEvaluate:
         assert "(12 sentences)" in out
         assert "test: 12 pairs" in err
 
-    def test_two_files(self, pellucid: Run, learnt: Path, translator: Translator, capsys: Capture, tmp_path: Path) -> None:
+    def test_two_files(
+        self, pellucid: Run, learnt: Path, pairs_of: PairsOf, translator: Translator, capsys: Capture, tmp_path: Path
+    ) -> None:
         """Every line counts, the empty ones too, so that the scores are those of the files as they are."""
-        pairs = [*pairs_of(learnt, "train")[:10], ("", "A B C D"), ("a b c d", "")]
+        pairs = [*pairs_of("train")[:10], ("", "A B C D"), ("a b c d", "")]
         source, reference, output = (tmp_path / name for name in ("in", "ref", "out"))
         source.write_text("".join(f"{source}\n" for source, _ in pairs), encoding="utf-8")
         reference.write_text("".join(f"{target}\n" for _, target in pairs), encoding="utf-8")
@@ -311,9 +133,9 @@ class TestEvaluate:
         assert "split" not in found
 
     def test_losses_of_two_files_combine_by_their_tokens(
-        self, pellucid: Run, learnt: Path, capsys: Capture, tmp_path: Path
+        self, pellucid: Run, learnt: Path, pairs_of: PairsOf, capsys: Capture, tmp_path: Path
     ) -> None:
-        pairs = pairs_of(learnt, "test")
+        pairs = pairs_of("test")
         parts = {"first": pairs[:2], "second": pairs[2:], "both": pairs}
         losses, tokens = {}, {}
         for name, part in parts.items():
@@ -496,13 +318,18 @@ class TestWholeProcesses:
         assert "pellucid.cli.main" in imported
         assert imported.isdisjoint({"torch", "numpy", "tokenizers", "sacrebleu", "matplotlib"})
 
-    def test_in_a_pipe_under_another_encoding(self, learnt: Path) -> None:
-        """Texts are UTF-8 whatever the environment says; nothing is left beside the model."""
+    def test_texts_are_utf8_whatever_the_environment_says(self, recipe: Path) -> None:
+        command = [sys.executable, "-m", "pellucid", "train", str(recipe), "data.source=français", "--print_config"]
+        finished = subprocess.run(command, env=ENVIRONMENT, capture_output=True, check=True)
+        assert "source: français\n" in finished.stdout.decode("utf-8")
+
+    def test_in_a_pipe(self, learnt: Path) -> None:
+        """Not a word on stderr, not from any library either; nothing is left beside the model."""
         before = sorted(learnt.rglob("*"))
         command = [sys.executable, "-W", "error", "-m", "pellucid", "translate", str(learnt), "--nbest", "2"]
         finished = subprocess.run(command, input="é a\n".encode(), env=ENVIRONMENT, capture_output=True, check=False)
         assert (finished.returncode, finished.stderr) == (0, b"")
-        assert finished.stdout.decode("utf-8").count("\n") == 2
+        assert finished.stdout.count(b"\n") == 2
         assert sorted(learnt.rglob("*")) == before
 
     @pytest.mark.parametrize("verb", ["data", "translate"], ids=["noticed at the end", "noticed on the way"])
