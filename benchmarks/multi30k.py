@@ -1,7 +1,8 @@
 """BLEU on Multi30k as Wu et al. (2021) measure it, and as all can compare: ``python -m benchmarks.multi30k RUN``.
 
 Theirs: text lower-cased and tokenised with Moses, BLEU counted on those tokens. Ours beside it: sacreBLEU on detokenised
-text, with its signature, cased and lower-cased. The run is one of ``recipes/multi30k-en-de.yaml``; its settings were chosen on the dev split.
+text, with its signature, cased and lower-cased. The run is one of ``recipes/multi30k-en-de.yaml``; its settings were chosen
+on the dev split.
 """
 
 from __future__ import annotations
