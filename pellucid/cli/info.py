@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pellucid.cli.main import common
+from pellucid.cli.options import common
 
 if TYPE_CHECKING:
     from pellucid.base.config import ModelConfig

@@ -6,30 +6,18 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Callable
-from typing import Any
 
 import click
 
 from pellucid import __version__
 from pellucid.base.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, MemoryLimitError, PellucidError, StorageError
-from pellucid.base.progress import set_quiet
-
-DEBUG = "--debug"
-
-
-def _set_quiet(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-    if value:
-        set_quiet(True)
-
-
-def common(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that every verb has."""
-    quiet = click.option(
-        "--quiet", is_flag=True, expose_value=False, callback=_set_quiet, help="No progress, no messages; errors are shown."
-    )
-    debug = click.option(DEBUG, is_flag=True, expose_value=False, help="Show the traceback of an error.")
-    return quiet(debug(command))
+from pellucid.cli.data import data
+from pellucid.cli.evaluate import evaluate
+from pellucid.cli.info import info
+from pellucid.cli.options import DEBUG, common
+from pellucid.cli.plot import plot
+from pellucid.cli.train import train
+from pellucid.cli.translate import translate
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,14 +27,13 @@ def pellucid() -> None:
     """The Transformer, clear enough to see through: train it, use it, look inside it."""
 
 
+for _verb in (train, translate, evaluate, info, plot, data):
+    pellucid.add_command(_verb)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code: 0 done, 1 a bug of ours, 2 usage or configuration, 3 data, 4 model or
     checkpoint, 5 training diverged, 6 out of memory, 130 interrupted, 143 terminated."""
-    # Imported here, since each verb registers itself on the group above.
-    from pellucid.cli import data, evaluate, info, plot, train, translate
-
-    for verb in (train.train, translate.translate, evaluate.evaluate, info.info, plot.plot, data.data):
-        pellucid.add_command(verb)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # texts are UTF-8 whatever the locale says
     sys.exit(_run(sys.argv[1:] if arguments is None else arguments))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pellucid.cli.main import common
+from pellucid.cli.options import common
 
 FORMATS = (".png", ".svg", ".pdf")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pellucid.cli.main import common
+from pellucid.cli.options import common
 
 
 @click.command(context_settings={"ignore_unknown_options": True})

@@ -122,6 +122,16 @@ def test_looking_changes_nothing(variant: str, masks: bool) -> None:
     close(recorded(model, masks)[0], forward(model, None, masks))
 
 
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_looking_changes_no_dropout(norm: str) -> None:
+    """While training the same noise falls on the same numbers: every dropout is called, in the same order."""
+    model = make(norm=norm, dropout=0.3, attention_dropout=0.2, activation_dropout=0.1).train()
+    torch.manual_seed(3)
+    plain = forward(model, None)
+    torch.manual_seed(3)
+    close(recorded(model)[0], plain)
+
+
 def test_looking_changes_no_gradient() -> None:
     model = make(norm="pre", activation="swiglu")
     parameters = list(model.parameters())
