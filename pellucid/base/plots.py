@@ -78,8 +78,9 @@ def plot_attention(weights: Any, source: Sequence[str], target: Sequence[str], t
     pyplot = _pyplot()
     figure, axis = pyplot.subplots(figsize=(2.5 + 0.45 * len(source), 1.8 + 0.4 * len(target)), layout="constrained")
     image = axis.imshow(weights, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
-    axis.set_xticks(range(len(source)), source, rotation=60, ha="right")
-    axis.set_yticks(range(len(target)), target)
+    # A "$" in a token is text, not the beginning of a formula.
+    axis.set_xticks(range(len(source)), source, rotation=60, ha="right", parse_math=False)
+    axis.set_yticks(range(len(target)), target, parse_math=False)
     axis.set(xlabel="source", ylabel="target", title=title)
     figure.colorbar(image, ax=axis, label="attention weight")
     figure.savefig(path, dpi=120)

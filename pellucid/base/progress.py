@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -30,10 +31,11 @@ def say(line: str) -> None:
     if _quiet:
         return
     loaded: Any = sys.modules.get("tqdm")  # no bar is up unless tqdm has been imported
-    if loaded is None:
-        print(line, file=sys.stderr, flush=True)
-    else:
-        loaded.tqdm.write(line, file=sys.stderr)
+    with suppress(OSError):  # nobody reads stderr any more: no reason to end a training run
+        if loaded is None:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            loaded.tqdm.write(line, file=sys.stderr)
 
 
 class Progress:

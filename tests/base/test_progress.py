@@ -154,3 +154,13 @@ def test_a_line_without_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: p
     monkeypatch.delitem(sys.modules, "tqdm", raising=False)
     say("one line")
     assert capsys.readouterr() == ("", "one line\n")
+
+
+def test_a_closed_stderr_does_not_end_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Closed())
+    progress.say("nobody hears this")
+    assert isinstance(sys.stderr, Closed)
