@@ -17,7 +17,8 @@ from pellucid.base.config import FORMAT_VERSION, RunConfig
 from pellucid.base.errors import ModelError
 from pellucid.base.files import write_atomically
 from pellucid.base.recipe import from_dict, to_dict
-from pellucid.model.build import build, initialise
+from pellucid.model.build import build
+from pellucid.model.positions import SinusoidalPositions
 from pellucid.model.transformer import EncoderDecoder
 from pellucid.text.tokenizer import Tokenizer
 
@@ -60,9 +61,8 @@ def save_model(directory: Path, config: RunConfig, tokenizers: Tokenizers, weigh
 def save_tokenizers(directory: Path, config: RunConfig, tokenizers: Tokenizers) -> None:
     """Write ``tokenizer.json``, or one file a side where the vocabularies are separate."""
     directory.mkdir(parents=True, exist_ok=True)
-    names = (JOINT,) if config.text.joint else SEPARATE
-    for name, tokenizer in zip(names, tokenizers, strict=False):
-        tokenizer.save(directory / name)
+    for path, tokenizer in dict(zip(_tokenizer_files(directory, config), tokenizers, strict=True)).items():
+        tokenizer.save(path)
 
 
 def read_config(directory: Path) -> RunConfig:
@@ -88,15 +88,20 @@ def read_config(directory: Path) -> RunConfig:
 
 def has_tokenizers(directory: Path, config: RunConfig) -> bool:
     """Whether all the tokenizers of ``config`` are there."""
-    return all((directory / name).is_file() for name in ((JOINT,) if config.text.joint else SEPARATE))
+    return all(path.is_file() for path in _tokenizer_files(directory, config))
+
+
+def _tokenizer_files(directory: Path, config: RunConfig) -> tuple[Path, Path]:
+    """The files of the tokenizers of source and target: one and the same when the vocabulary is joint."""
+    source, target = (JOINT, JOINT) if config.text.joint else SEPARATE
+    return directory / source, directory / target
 
 
 def load_tokenizers(directory: Path, config: RunConfig) -> Tokenizers:
     """The tokenizers of source and target."""
-    if config.text.joint:
-        tokenizer = Tokenizer.load(directory / JOINT)
-        return tokenizer, tokenizer
-    return Tokenizer.load(directory / SEPARATE[0]), Tokenizer.load(directory / SEPARATE[1])
+    source_file, target_file = _tokenizer_files(directory, config)
+    source = Tokenizer.load(source_file)
+    return source, source if source_file == target_file else Tokenizer.load(target_file)
 
 
 def check_vocabularies(directory: Path, config: RunConfig, tokenizers: Tokenizers) -> None:
@@ -105,13 +110,13 @@ def check_vocabularies(directory: Path, config: RunConfig, tokenizers: Tokenizer
     Raises:
         ModelError: a tokenizer and the model come from different runs.
     """
-    names = (JOINT, JOINT) if config.text.joint else SEPARATE
+    paths = _tokenizer_files(directory, config)
     sizes = (config.model.source_vocabulary, config.model.target_vocabulary)
-    for name, tokenizer, size in zip(names, tokenizers, sizes, strict=True):
+    for path, tokenizer, size in zip(paths, tokenizers, sizes, strict=True):
         if tokenizer.vocabulary_size != size:
             raise ModelError(
                 "the tokenizer does not belong to this model",
-                where=directory / name,
+                where=path,
                 expected=f"{size:,} tokens (config.json)",
                 found=f"{tokenizer.vocabulary_size:,} tokens",
                 advice="tokenizer, config.json and model.safetensors must come from the same model",
@@ -137,7 +142,9 @@ def load_model(directory: Path, config: RunConfig) -> EncoderDecoder:
         model = build(config.model)
     _check_weights(model, weights, path)
     model = model.to_empty(device="cpu")
-    initialise(model, seed=0)  # tables that are computed and not saved
+    for module in model.modules():
+        if isinstance(module, SinusoidalPositions):
+            module.initialise()  # computed, not saved
     model.load_state_dict(weights)
     return model.eval()
 
