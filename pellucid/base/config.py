@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 FORMAT_VERSION = 1  # of config.json and of checkpoints; raised when an older reader could no longer understand them
 
-Norm = Literal["post", "pre"]
-Activation = Literal["relu", "gelu", "glu", "reglu", "geglu", "swiglu"]
-Attention = Literal["dot", "additive"]
-Positions = Literal["sinusoidal", "learned"]
-Tie = Literal["all", "decoder", "none"]
+Architecture = Literal["encoder-decoder", "encoder", "decoder"]
+NormOrder = Literal["post", "pre"]
+Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "glu", "reglu", "geglu", "geglu_tanh", "swiglu"]
+Attention = Literal["dot", "dot-unscaled", "additive"]
+Positions = Literal["sinusoidal", "learned", "rotary", "alibi", "relative", "none"]
+Tie = Literal["all", "decoder", "embeddings", "none"]
 TokenizerKind = Literal["bpe", "unigram", "word", "character", "byte"]
 Schedule = Literal["paper", "inverse_sqrt", "cosine", "constant"]
 Penalty = Literal["gnmt", "power", "none"]
@@ -76,16 +77,122 @@ class StackConfig:
     n_heads: int | tuple[int, ...] = 8  # heads in every layer, or one number a layer
     d_ff: int | tuple[int, ...] = 2048  # width of the feed-forward hidden layer, or one number a layer
     reads: tuple[int, ...] | None = None  # decoder: the encoder layer that each layer reads, from 0; null: the last
+    n_kv_heads: int | tuple[int, ...] | None = None  # heads of keys and values, each shared by some query heads; null: n_heads
+    d_head: int | None = None  # width of a head; null: d_model / n_heads
+    attention_bias: bool | None = None  # biases in the attention projections; null: as model.bias
 
     def __post_init__(self) -> None:
         rules = _Rules()
         rules.at_least(self, 1, "n_layers")
-        for name in ("n_heads", "d_ff", "reads"):
+        for name in ("n_heads", "n_kv_heads", "d_head", "d_ff", "reads"):
             value = getattr(self, name)
             if isinstance(value, tuple) and len(value) != self.n_layers:
                 rules.require(False, name, f"needs n_layers = {self.n_layers} numbers, has {len(value)}")
             elif value is not None and name != "reads":
                 rules.require(all(number >= 1 for number in per_layer(value, 1)), name, "must be at least 1")
+        rules.finish()
+        if self.n_kv_heads is not None:
+            pairs = zip(per_layer(self.n_heads, self.n_layers), per_layer(self.n_kv_heads, self.n_layers), strict=True)
+            text = f"must divide n_heads = {self.n_heads}, is {self.n_kv_heads}"
+            rules.require(all(heads % shared == 0 for heads, shared in pairs), "n_kv_heads", text)
+        rules.finish()
+
+    def head_width(self, d_model: int) -> tuple[int, ...]:
+        """d_head of every layer."""
+        return tuple(self.d_head or d_model // n_heads for n_heads in per_layer(self.n_heads, self.n_layers))
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig:
+    """Details of the embedding box in which the families differ."""
+
+    scale: bool = True  # multiply the token vectors by sqrt(d_model) (section 3.4)
+    types: int = 0  # kinds of tokens (segments), each with a vector to add; 0: none
+    norm: bool = False  # normalise the sum
+
+
+@dataclass(frozen=True)
+class RotaryConfig:
+    """Rotary positions."""
+
+    base: float = 10_000.0  # the slowest wave is nearly base times as long as the quickest
+    scaling: Literal["none", "linear", "llama3"] = "none"  # how waves are stretched for longer texts than trained on
+    factor: float = 1.0  # by how much
+    low_frequency: float = 1.0  # llama3: waves that fit less often into original_length are stretched in full
+    high_frequency: float = 4.0  # llama3: waves that fit more often are left
+    original_length: int = 8192  # llama3: the length trained on
+
+    def __post_init__(self) -> None:
+        rules = _Rules()
+        rules.require(self.base > 1.0, "base", f"must be above 1, is {self.base}")
+        rules.at_least(self, 1.0, "factor", "original_length")
+        text = f"must be above low_frequency = {self.low_frequency}, is {self.high_frequency}"
+        rules.require(self.high_frequency > self.low_frequency, "high_frequency", text)
+        rules.finish()
+
+
+@dataclass(frozen=True)
+class RelativeConfig:
+    """Learned relative positions."""
+
+    buckets: int = 32  # rows of the table
+    max_distance: int = 128  # from here on all distances are the same
+
+    def __post_init__(self) -> None:
+        rules = _Rules()
+        rules.at_least(self, 4, "buckets")
+        text = f"must be above buckets / 2 = {self.buckets // 2}, is {self.max_distance}"
+        rules.require(self.max_distance > self.buckets // 2, "max_distance", text)
+        rules.finish()
+
+
+@dataclass(frozen=True)
+class PositionalConfig:
+    """Details of the position schemes."""
+
+    halves: bool = False  # sinusoidal: all sines, then all cosines; false: in turn, as in the paper
+    rotary: RotaryConfig = field(default_factory=RotaryConfig)
+    relative: RelativeConfig = field(default_factory=RelativeConfig)
+
+
+@dataclass(frozen=True)
+class PictureConfig:
+    """Pictures as the source: cut into squares that take the place of tokens."""
+
+    patch: int = 0  # side of a square, in pixels; 0: the source is text
+    height: int = 0  # of a picture, in pixels
+    width: int = 0  # the same
+    channels: int = 3  # 1: grey, 3: red, green, blue
+
+    def __post_init__(self) -> None:
+        rules = _Rules()
+        rules.at_least(self, 0, "patch")
+        rules.require(self.channels in (1, 3), "channels", f"must be 1 or 3, is {self.channels}")
+        for name in ("height", "width"):
+            size, text = getattr(self, name), f"must be a multiple of patch = {self.patch}"
+            rules.require(self.patch < 1 or (size > 0 and size % self.patch == 0), name, f"{text}, is {size}")
+        rules.finish()
+
+    @property
+    def n_patches(self) -> int:
+        """Squares of a picture."""
+        return (self.height // self.patch) * (self.width // self.patch)
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """What turns the last vectors into logits."""
+
+    pool: Literal["none", "class", "mean"] = "none"  # one vector a sequence: its first token's, or the mean
+    transform: Literal["none", "dense", "norm"] = "none"  # one more layer before the logits, and with a norm after it
+    activation: Literal["tanh", "relu", "gelu", "gelu_tanh", "silu"] = "tanh"  # of that layer
+    dropout: float = 0.0  # before the logits
+    scale: bool = False  # divide the vectors by sqrt(d_model)
+    bias: bool = False  # add a learned number to each logit
+
+    def __post_init__(self) -> None:
+        rules = _Rules()
+        rules.between(self, 0.0, 1.0, "dropout")
         rules.finish()
 
 
@@ -93,19 +200,24 @@ class StackConfig:
 class ModelConfig:
     """Shape of the model. The defaults are the paper's base model (section 3, Table 3)."""
 
-    architecture: Literal["encoder-decoder"] = "encoder-decoder"
+    architecture: Architecture = "encoder-decoder"
     d_model: int = 512  # width of every vector between the sublayers
     encoder: StackConfig = field(default_factory=StackConfig)
     decoder: StackConfig = field(default_factory=StackConfig)
     dropout: float = 0.1  # on the embedding sums and on each sublayer's output, as in the paper
     attention_dropout: float = 0.0  # on the attention weights
     activation_dropout: float = 0.0  # inside the feed-forward
-    norm: Norm = "post"  # post: norm after the residual sum (the paper); pre: before the sublayer, and once at the end
+    norm: NormOrder = "post"  # post: norm after the residual sum (the paper); pre: before the sublayer, and once at the end
+    norm_kind: Literal["layer", "rms"] = "layer"  # rms: without the mean and without a bias
     norm_epsilon: float = 1e-5
     activation: Activation = "relu"
     bias: bool = True  # in attention projections and feed-forward
     attention: Attention = "dot"
     positions: Positions = "sinusoidal"
+    positional: PositionalConfig = field(default_factory=PositionalConfig)
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    picture: PictureConfig = field(default_factory=PictureConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
     max_length: int = 1024  # longest sequence, in tokens
     tie: Tie = "all"  # which of source embedding, target embedding and output projection are one matrix
     source_vocabulary: int = 0  # set from the tokenizer
@@ -119,8 +231,16 @@ class ModelConfig:
         rules.require(self.norm_epsilon > 0, "norm_epsilon", f"must be above 0, is {self.norm_epsilon}")
         for name, stack in (("encoder", self.encoder), ("decoder", self.decoder)):
             for heads in per_layer(stack.n_heads, stack.n_layers):
-                text = f"must divide d_model = {self.d_model}, is {heads}"
-                rules.require(self.d_model % heads == 0, f"{name}.n_heads", text)
+                text = f"must divide d_model = {self.d_model} (or set {name}.d_head), is {heads}"
+                rules.require(stack.d_head is not None or self.d_model % heads == 0, f"{name}.n_heads", text)
+            text = 'not with attention: "additive"'
+            rules.require(stack.n_kv_heads is None or self.attention != "additive", f"{name}.n_kv_heads", text)
+            if self.positions == "rotary":
+                text = f"must be even for rotary positions: {name}.n_heads with d_model = {self.d_model}, or {name}.d_head"
+                rules.require(all(width % 2 == 0 for width in stack.head_width(self.d_model)), f"{name}.d_head", text)
+            elif self.positions in ("alibi", "relative"):
+                same_heads = len(set(per_layer(stack.n_heads, stack.n_layers))) == 1
+                rules.require(same_heads, f"{name}.n_heads", f"must be one number with positions: {self.positions}")
         rules.require(self.encoder.reads is None, "encoder.reads", "belongs to the decoder")
         for layer in self.decoder.reads or ():
             text = f"the encoder has layers 0 to {self.encoder.n_layers - 1}, not {layer}"
@@ -140,6 +260,9 @@ class TextConfig:
     vocabulary: int = 8000  # largest number of tokens, control tokens included; of each side when not joint
     joint: bool = True  # one vocabulary for source and target
     lowercase: bool = False  # fold case before splitting
+    prefix_space: bool = True  # a word is the same piece at the start of a text as inside it; false: for running text
+    mask: bool = False  # a control token <mask>, for a model that fills gaps
+    sentinels: int = 0  # control tokens <extra_0>, <extra_1>, ... that stand for removed spans
     min_frequency: int = 2  # pieces seen less often get no entry (words: become unknown)
 
     def __post_init__(self) -> None:
@@ -262,10 +385,15 @@ class DecodingConfig:
     alpha: float = 0.6
     max_extra: int = 50  # longest output: source length plus this, in tokens
     batch_tokens: int = 4096  # padded source tokens of a batch, times beams
+    temperature: float = 0.0  # 0: search; above: draw each token, from probabilities flatter above 1 and sharper below
+    top_k: int = 0  # when drawing, only among the k most probable tokens; 0: among all
+    top_p: float = 1.0  # when drawing, only among the most probable tokens that together reach this probability
 
     def __post_init__(self) -> None:
         rules = _Rules()
         rules.at_least(self, 1, "max_extra", "batch_tokens")
+        rules.at_least(self, 0, "temperature", "top_k")
+        rules.require(0.0 < self.top_p <= 1.0, "top_p", f"must be above 0 and at most 1, is {self.top_p}")
         rules.require(1 <= self.beams <= 1000, "beams", f"must be between 1 and 1000, is {self.beams}")
         rules.require(0.0 <= self.alpha <= 10.0, "alpha", f"must be between 0 and 10, is {self.alpha}")
         rules.finish()

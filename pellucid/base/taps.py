@@ -47,8 +47,10 @@ class TapRow:
 _EMBEDDING = (
     ("tokens", "E[t]", "E[t]", "the row of the embedding matrix for each token"),
     ("scaled", "e", "E[t] sqrt(d_model)", "the token vectors, multiplied by sqrt(d_model) (section 3.4)"),
+    ("patches", "E_p", "x_p E", "the squares of a picture, projected; before them the class token, where there is one"),
     ("positions", "PE", "PE(pos)", "the vector of each position, counted from the first real token"),
-    ("out", "x", "e + PE", "what the first layer receives, after dropout"),
+    ("types", "T", "T[k]", "the vector of each token's type (segment)"),
+    ("out", "x", "e + PE + T", "what the first layer receives, after norm and dropout where there are any"),
 )
 _ATTENTION = (
     ("q_projected", "Q", "x W^Q", ("head", "position", "d_head"), "the query projection, before any rotation"),
@@ -59,8 +61,9 @@ _ATTENTION = (
     ("v", "V", "V", ("head", "position", "d_head"), "what each position hands over when attended to"),
     ("scores", "Q K^T", "Q K^T", ("head", "query", "key"), "how well each query matches each key"),
     ("scaled", "S", "Q K^T / sqrt(d_head)", ("head", "query", "key"), "the scores, kept small for the softmax"),
+    ("bias", "b", "b(distance)", ("head", "query", "key"), "what positions add to the scores (ALiBi, T5)"),
     ("mask", "M", "1: may attend", ("head", "query", "key"), "which keys a query may attend to"),
-    ("masked", "S'", "S where M, else -inf", ("head", "query", "key"), "the scores with the forbidden keys removed"),
+    ("masked", "S'", "S + b where M, else -inf", ("head", "query", "key"), "the scores with the forbidden keys removed"),
     ("weights", "A", "softmax(S')", ("head", "query", "key"), "the share of attention; every row sums to 1"),
     ("z", "Z", "A V", ("head", "query", "d_head"), "the values, averaged by the weights, head by head"),
     ("concat", "[Z_1 .. Z_h]", "concat(Z_1, .., Z_h)", ("query", "heads x d_head"), "the heads side by side"),
@@ -84,17 +87,27 @@ def _rows() -> tuple[TapRow, ...]:
     wide = ("position", "d_model")
     rows = []
     for stack in ("encoder", "decoder"):
-        rows += [TapRow(f"{stack}.embed.{n}", s, f, wide, text) for n, s, f, text in _EMBEDDING]
+        rows += [
+            TapRow(f"{stack}.embed.{n}", s, f, wide, text)
+            for n, s, f, text in _EMBEDDING
+            if (n, stack) != ("patches", "decoder")
+        ]
+        rows += [TapRow(f"{stack}.embed.norm.{n}", s, f, axes, text) for n, s, f, axes, text in _NORM]
         attentions = ("self_attn",) if stack == "encoder" else ("self_attn", "cross_attn")
         for part in (*attentions, "ffn"):
             place = f"{stack}.layers.N.{part}"
             table = _FEED_FORWARD if part == "ffn" else _ATTENTION
-            rows += [TapRow(f"{place}.{n}", s, f, axes, text) for n, s, f, axes, text in table]
+            skipped = ("cross_attn", "bias")  # positions are those of one sequence: cross-attention has no bias
+            rows += [TapRow(f"{place}.{n}", s, f, axes, text) for n, s, f, axes, text in table if (part, n) != skipped]
             rows.append(TapRow(f"{place}_residual", "r", "x + sublayer(x)", wide, "the sublayer's output added to its input"))
             rows += [TapRow(f"{place}_norm.{n}", s, f, axes, text) for n, s, f, axes, text in _NORM]
         rows.append(TapRow(f"{stack}.layers.N.out", "x", "x", wide, "what the layer hands to the next one"))
         rows += [TapRow(f"{stack}.norm.{n}", s, f, axes, text) for n, s, f, axes, text in _NORM]
         rows.append(TapRow(f"{stack}.out", "x", "x", wide, "the output of the whole stack"))
+    rows.append(TapRow("pooled", "c", "x_0 or mean(x)", ("d_model",), "one vector for the whole sequence"))
+    rows.append(TapRow("head.dense", "t'", "x W + b", wide, "the head's own layer, before its activation"))
+    rows.append(TapRow("head.hidden", "t", "activation(t')", wide, "and after it"))
+    rows += [TapRow(f"head.norm.{n}", s, f, axes, text) for n, s, f, axes, text in _NORM]
     logits = ("target position", "vocabulary")
     rows.append(TapRow("logits", "l", "x E^T", logits, "one number for each entry of the vocabulary"))
     rows.append(TapRow("probs", "p", "softmax(l)", logits, "the probability of each entry to come next"))

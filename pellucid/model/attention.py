@@ -1,6 +1,7 @@
 """Attention (section 3.2 of the paper).
 
-Shapes: B batch, T queries, S keys, H heads, K width of a head (d_head), D width of the model (d_model).
+Shapes: B batch, T queries, S keys, H heads, G heads of keys and values (H, or fewer that several query heads share), K width of
+a head (d_head), D width of the model (d_model).
 """
 
 from __future__ import annotations
@@ -13,23 +14,29 @@ from torch import Tensor, nn
 from pellucid.base.taps import Tap
 from pellucid.model.dropout import Dropout
 from pellucid.model.masks import ResolvedMask
+from pellucid.model.positions import Rotation, rotate
 
 
 class Score(nn.Module):
-    """How well a query matches a key: (B, H, T, K), (B, H, S, K) -> (B, H, T, S), to be multiplied by ``scale``."""
+    """How well a query matches a key: (B, H, T, K), (B, G, S, K) -> (B, H, T, S), to be multiplied by ``scale``."""
 
     scale: float
 
 
 class DotProduct(Score):
-    """``q k^T / sqrt(d_head)``: without the scale a wide head pushes the softmax to where its gradient is tiny."""
+    """``q k^T / sqrt(d_head)``: without the scale a wide head pushes the softmax to where its gradient is tiny.
 
-    def __init__(self, d_head: int) -> None:
+    Args:
+        d_head: K.
+        scaled: False leaves the scale to the weights, as T5 does.
+    """
+
+    def __init__(self, d_head: int, *, scaled: bool = True) -> None:
         super().__init__()
-        self.scale = 1.0 / math.sqrt(d_head)
+        self.scale = 1.0 / math.sqrt(d_head) if scaled else 1.0
 
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
-        return query @ key.transpose(-2, -1)
+        return by_groups(query, key.transpose(-2, -1))
 
 
 class Additive(Score):
@@ -45,14 +52,27 @@ class Additive(Score):
         return torch.einsum("bhtsk,hk->bhts", hidden, self.weight)
 
 
+def by_groups(x: Tensor, shared: Tensor) -> Tensor:
+    """``x @ shared`` head by head, (B, H, T, I) and (B, G, I, J) -> (B, H, T, J); H / G heads in a row share one of ``shared``.
+
+    Heads that share are laid under each other as more rows of one product, so that nothing is copied (grouped heads: Ainslie et
+    al., 2023; one for all: Shazeer, 2019).
+    """
+    if x.shape[1] == shared.shape[1]:
+        return x @ shared
+    rows = x.reshape(x.shape[0], shared.shape[1], -1, x.shape[3])  # (B, G, H / G * T, I)
+    return (rows @ shared).view(*x.shape[:3], shared.shape[3])
+
+
 def attend(query: Tensor, key: Tensor, value: Tensor, score: Score, mask: ResolvedMask | None, dropout: Dropout) -> Tensor:
     """Equation 1: ``softmax(q k^T / sqrt(d_head)) v``, without looking at it.
 
     Args:
         query: (B, H, T, K).
-        key, value: (B, H, S, K).
+        key, value: (B, G, S, K).
         score: the match of queries and keys, dot product or additive.
-        mask: what may be attended to; ``None``: everything. A query that may attend to nothing gives zeros.
+        mask: what may be attended to, and the bias of the scores; ``None``: everything, as it is. A query that may attend to
+            nothing gives zeros.
         dropout: on the weights.
 
     Returns:
@@ -60,7 +80,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, score: Score, mask: Resolv
     """
     scores = score(query, key)  # (B, H, T, S)
     scores = scores * score.scale if mask is None else torch.add(mask.hidden, scores, alpha=score.scale)
-    z: Tensor = dropout(torch.softmax(scores, dim=-1)) @ value  # (B, H, T, K)
+    z = by_groups(dropout(torch.softmax(scores, dim=-1)), value)  # (B, H, T, K)
     return z if mask is None or mask.alive is None else z * mask.alive
 
 
@@ -70,7 +90,9 @@ def attend_in_steps(
     """The same as :func:`attend`, written as the definition, with every step shown to ``tap``."""
     scores = tap("scores", score(query, key))  # (B, H, T, S)
     scores = tap("scaled", scores * score.scale)
-    if mask is not None:
+    if mask is not None and mask.bias is not None:
+        scores = scores + tap("bias", mask.bias.expand_as(scores))
+    if mask is not None and mask.allowed is not None:
         allowed = tap("mask", mask.allowed.expand_as(scores))
         scores = tap("masked", scores.masked_fill(~allowed, -math.inf))
         # A query without any key has no weights at all: zeros, where the softmax of nothing would be NaN.
@@ -79,17 +101,18 @@ def attend_in_steps(
     else:
         weights = torch.softmax(scores, dim=-1)
     weights = dropout(tap("weights", weights))
-    return tap("z", weights @ value)  # (B, H, T, K)
+    return tap("z", by_groups(weights, value))  # (B, H, T, K)
 
 
 class MultiHeadAttention(nn.Module):
     """Several heads attend side by side in projections of their own; W^O mixes what they found (section 3.2.2).
 
     Args:
-        query, key, value: projections W^Q, W^K, W^V of all heads at once, D -> H * K.
+        query, key, value: projections W^Q, W^K, W^V of all heads at once, D -> H * K, D -> G * K for keys and values.
         output: W^O, H * K -> D.
         score: the match of queries and keys.
         n_heads: H.
+        n_kv_heads: G.
         dropout: on the attention weights.
     """
 
@@ -102,34 +125,48 @@ class MultiHeadAttention(nn.Module):
         output: nn.Module,
         score: Score,
         n_heads: int,
+        n_kv_heads: int,
         dropout: Dropout,
     ) -> None:
         super().__init__()
         self.query, self.key, self.value, self.output = query, key, value, output
         self.score, self.dropout = score, dropout
-        self.n_heads = n_heads
+        self.n_heads, self.n_kv_heads = n_heads, n_kv_heads
 
-    def forward(self, x: Tensor, key: Tensor, value: Tensor, mask: ResolvedMask | None, tap: Tap | None = None) -> Tensor:
-        """Queries from ``x`` (B, T, D), keys and values (B, H, S, K) from :meth:`project`. Returns (B, T, D)."""
-        query = self.split(self.query(x))  # (B, H, T, K)
+    def forward(
+        self,
+        x: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: ResolvedMask | None,
+        rotation: Rotation | None = None,
+        tap: Tap | None = None,
+    ) -> Tensor:
+        """Queries from ``x`` (B, T, D), keys and values (B, G, S, K) from :meth:`project`. Returns (B, T, D)."""
+        query = _split(self.query(x), self.n_heads)  # (B, H, T, K)
+        if tap is not None:
+            query = tap("q_projected", query)
+        if rotation is not None:
+            query = rotate(query, rotation)
         if tap is None:
             z = attend(query, key, value, self.score, mask, self.dropout)
         else:
-            query = tap("q", tap("q_projected", query))
-            z = attend_in_steps(query, tap("k", key), tap("v", value), self.score, mask, self.dropout, tap)
+            query, key, value = tap("q", query), tap("k", key), tap("v", value)
+            z = attend_in_steps(query, key, value, self.score, mask, self.dropout, tap)
         concat = z.transpose(1, 2).flatten(2)  # (B, T, H * K)
         if tap is not None:
             concat = tap("concat", concat)
         out: Tensor = self.output(concat)  # (B, T, D)
         return out if tap is None else tap("out", out)
 
-    def project(self, source: Tensor, tap: Tap | None = None) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, H, S, K) of what is attended to, (B, S, D)."""
-        key, value = self.split(self.key(source)), self.split(self.value(source))
+    def project(self, source: Tensor, rotation: Rotation | None = None, tap: Tap | None = None) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, G, S, K) of what is attended to, (B, S, D)."""
+        key, value = _split(self.key(source), self.n_kv_heads), _split(self.value(source), self.n_kv_heads)
         if tap is not None:
             key, value = tap("k_projected", key), tap("v_projected", value)
-        return key, value
+        return key if rotation is None else rotate(key, rotation), value
 
-    def split(self, x: Tensor) -> Tensor:
-        """(B, T, H * K) -> (B, H, T, K)."""
-        return x.view(*x.shape[:-1], self.n_heads, -1).transpose(1, 2)
+
+def _split(x: Tensor, n_heads: int) -> Tensor:
+    """(B, T, H * K) -> (B, H, T, K)."""
+    return x.view(*x.shape[:-1], n_heads, -1).transpose(1, 2)

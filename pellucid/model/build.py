@@ -9,65 +9,68 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
 
 import torch
 from torch import nn
 
 from pellucid.base.config import ModelConfig, StackConfig, per_layer
-from pellucid.model.attention import Additive, DotProduct, MultiHeadAttention
-from pellucid.model.decoder import Decoder, DecoderLayer
+from pellucid.model.attention import Additive, DotProduct, MultiHeadAttention, Score
+from pellucid.model.block import Block
+from pellucid.model.decoder import Decoder
 from pellucid.model.dropout import Dropout
-from pellucid.model.embedding import Embedding
-from pellucid.model.encoder import Encoder, EncoderLayer
+from pellucid.model.embedding import PatchEmbedding, TokenEmbedding
+from pellucid.model.encoder import Encoder
 from pellucid.model.feed_forward import ACTIVATIONS, GATED, FeedForward
-from pellucid.model.heads import LanguageHead
-from pellucid.model.positions import LearnedPositions, SinusoidalPositions
-from pellucid.model.residual import LayerNorm, Residual
-from pellucid.model.transformer import EncoderDecoder
+from pellucid.model.heads import Head, Transform
+from pellucid.model.positions import (
+    AlibiPositions,
+    LearnedPositions,
+    Positions,
+    RelativePositions,
+    RotaryPositions,
+    SinusoidalPositions,
+)
+from pellucid.model.residual import LayerNorm, Norm, Residual, RMSNorm
+from pellucid.model.transformer import DecoderOnly, EncoderDecoder, EncoderOnly, Transformer
 
 MakeLinear = Callable[..., nn.Module]
-Layer = TypeVar("Layer", EncoderLayer, DecoderLayer)
 
 # Which matrix serves in which role: one name, one matrix (section 3.4 ties all three).
 ROLES = {
     "all": {"source": "shared", "target": "shared", "output": "shared"},
     "decoder": {"source": "source", "target": "target", "output": "target"},
+    "embeddings": {"source": "shared", "target": "shared", "output": "output"},
     "none": {"source": "source", "target": "target", "output": "output"},
 }
 
 
-def build(config: ModelConfig, linear: MakeLinear = nn.Linear) -> EncoderDecoder:
-    """The encoder-decoder that ``config`` describes, not yet initialised.
+def build(config: ModelConfig, linear: MakeLinear = nn.Linear) -> Transformer:
+    """The model that ``config`` describes, not yet initialised.
 
     Args:
         config: shape of the model, vocabulary sizes included.
         linear: makes each projection, ``linear(d_in, d_out, bias=...)``; adapters and quantised products enter here.
     """
-    roles = ROLES[config.tie]
-    sizes = {
-        roles["source"]: config.source_vocabulary,
-        roles["target"]: config.target_vocabulary,
-        roles["output"]: config.target_vocabulary,
-    }
-    weights = {name: nn.Parameter(torch.empty(size, config.d_model)) for name, size in sizes.items()}
-    n_decoder_layers = config.decoder.n_layers
-    return EncoderDecoder(
-        encoder=Encoder(
-            embed=_embedding(config),
-            layers=_layers(config, config.encoder, linear, _encoder_layer),
-            norm=_last_norm(config),
-        ),
-        decoder=Decoder(
-            embed=_embedding(config),
-            layers=_layers(config, config.decoder, linear, _decoder_layer),
-            norm=_last_norm(config),
-            reads=config.decoder.reads or (-1,) * n_decoder_layers,
-        ),
-        head=LanguageHead(),
-        weights=nn.ParameterDict(weights),
-        roles=roles,
+    return {"encoder-decoder": _encoder_decoder, "encoder": _encoder_only, "decoder": _decoder_only}[config.architecture](
+        config, linear
     )
+
+
+def _encoder_decoder(config: ModelConfig, linear: MakeLinear) -> EncoderDecoder:
+    reads = config.decoder.reads or (-1,) * config.decoder.n_layers
+    weights, roles = _matrices(config, ("target", "output") if config.picture.patch else ("source", "target", "output"))
+    encoder, decoder = _encoder(config, linear), _decoder(config, linear, reads)
+    return EncoderDecoder(encoder=encoder, decoder=decoder, head=_head(config, linear), weights=weights, roles=roles)
+
+
+def _encoder_only(config: ModelConfig, linear: MakeLinear) -> EncoderOnly:
+    weights, roles = _matrices(config, ("output",) if config.picture.patch else ("source", "output"))
+    return EncoderOnly(encoder=_encoder(config, linear), head=_head(config, linear), weights=weights, roles=roles)
+
+
+def _decoder_only(config: ModelConfig, linear: MakeLinear) -> DecoderOnly:
+    weights, roles = _matrices(config, ("target", "output"))
+    return DecoderOnly(decoder=_decoder(config, linear, ()), head=_head(config, linear), weights=weights, roles=roles)
 
 
 def initialise(model: nn.Module, seed: int) -> None:
@@ -85,71 +88,133 @@ def initialise(model: nn.Module, seed: int) -> None:
         elif isinstance(module, nn.LayerNorm):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.RMSNorm):
+            nn.init.ones_(module.weight)
         elif isinstance(module, SinusoidalPositions):
             module.initialise()
         elif isinstance(module, Additive):
             bound = 1.0 / math.sqrt(module.weight.shape[-1])
             nn.init.uniform_(module.weight, -bound, bound, generator=generator)
-        elif isinstance(module, (nn.ParameterDict, LearnedPositions)):
-            for weight in module.parameters():
+        elif isinstance(module, Head):
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, (nn.ParameterDict, LearnedPositions, RelativePositions, TokenEmbedding, PatchEmbedding)):
+            for weight in module.parameters(recurse=False):
                 nn.init.normal_(weight, std=weight.shape[-1] ** -0.5, generator=generator)
 
 
-def _embedding(config: ModelConfig) -> Embedding:
-    positions = {"sinusoidal": SinusoidalPositions, "learned": LearnedPositions}[config.positions]
-    return Embedding(
-        positions=positions(config.max_length, config.d_model),
-        max_length=config.max_length,
+def _matrices(config: ModelConfig, roles: tuple[str, ...]) -> tuple[nn.ParameterDict, dict[str, str]]:
+    """The embedding and output matrices that these roles need, and which serves in which."""
+    sizes = {"source": config.source_vocabulary, "target": config.target_vocabulary, "output": config.target_vocabulary}
+    names = {role: ROLES[config.tie][role] for role in roles}
+    weights = {name: nn.Parameter(torch.empty(sizes[role], config.d_model)) for role, name in names.items()}
+    return nn.ParameterDict(weights), names
+
+
+def _encoder(config: ModelConfig, linear: MakeLinear) -> Encoder:
+    picture, stack = config.picture, config.encoder
+    embed: TokenEmbedding | PatchEmbedding
+    if picture.patch:
+        embed = PatchEmbedding(
+            project=linear(picture.channels * picture.patch**2, config.d_model, bias=True),
+            patch=picture.patch,
+            class_token=config.head.pool == "class",
+            d_model=config.d_model,
+            dropout=Dropout(config.dropout),
+        )
+    else:
+        embed = _token_embedding(config)
+    return Encoder(
+        embed=embed,
+        positions=_positions(config, stack, both_ways=True),
+        layers=_layers(config, stack, linear, with_memory=False),
+        norm=_norm(config) if config.norm == "pre" else None,
+    )
+
+
+def _decoder(config: ModelConfig, linear: MakeLinear, reads: tuple[int, ...]) -> Decoder:
+    return Decoder(
+        embed=_token_embedding(config),
+        positions=_positions(config, config.decoder, both_ways=False),
+        layers=_layers(config, config.decoder, linear, with_memory=bool(reads)),
+        norm=_norm(config) if config.norm == "pre" else None,
+        reads=reads,
+    )
+
+
+def _token_embedding(config: ModelConfig) -> TokenEmbedding:
+    return TokenEmbedding(
+        scale=math.sqrt(config.d_model) if config.embedding.scale else 1.0,
+        types=config.embedding.types,
         d_model=config.d_model,
+        norm=_norm(config) if config.embedding.norm else None,
         dropout=Dropout(config.dropout),
     )
 
 
-def _last_norm(config: ModelConfig) -> LayerNorm | None:
-    return LayerNorm(config.d_model, config.norm_epsilon) if config.norm == "pre" else None
+def _positions(config: ModelConfig, stack: StackConfig, *, both_ways: bool) -> Positions:
+    n_heads, d_head = per_layer(stack.n_heads, stack.n_layers)[0], stack.head_width(config.d_model)[0]
+    relative = config.positional.relative
+    make: dict[str, Callable[[], Positions]] = {
+        "sinusoidal": lambda: SinusoidalPositions(config.max_length, config.d_model, halves=config.positional.halves),
+        "learned": lambda: LearnedPositions(config.max_length, config.d_model),
+        "rotary": lambda: RotaryPositions(d_head, config.positional.rotary),
+        "alibi": lambda: AlibiPositions(n_heads),
+        "relative": lambda: RelativePositions(
+            n_heads, buckets=relative.buckets, max_distance=relative.max_distance, both_ways=both_ways
+        ),
+        "none": Positions,
+    }
+    return make[config.positions]()
 
 
-def _layers(
-    config: ModelConfig,
-    stack: StackConfig,
-    linear: MakeLinear,
-    make: Callable[[ModelConfig, int, int, MakeLinear], Layer],
-) -> list[Layer]:
-    heads, widths = per_layer(stack.n_heads, stack.n_layers), per_layer(stack.d_ff, stack.n_layers)
-    return [make(config, n_heads, d_ff, linear) for n_heads, d_ff in zip(heads, widths, strict=True)]
-
-
-def _encoder_layer(config: ModelConfig, n_heads: int, d_ff: int, linear: MakeLinear) -> EncoderLayer:
-    return EncoderLayer(
-        self_attn=_attention(config, n_heads, linear),
-        self_attn_residual=_residual(config),
-        feed_forward=_feed_forward(config, d_ff, linear),
-        feed_forward_residual=_residual(config),
+def _head(config: ModelConfig, linear: MakeLinear) -> Head:
+    head, transform = config.head, None
+    if head.transform != "none":
+        transform = Transform(
+            dense=linear(config.d_model, config.d_model, bias=True),
+            activation=torch.tanh if head.activation == "tanh" else ACTIVATIONS[head.activation],
+            norm=_norm(config) if head.transform == "norm" else None,
+        )
+    return Head(
+        pool=None if head.pool == "none" else head.pool,
+        transform=transform,
+        dropout=Dropout(head.dropout),
+        scale=config.d_model**-0.5 if head.scale else 1.0,
+        bias=config.target_vocabulary if head.bias else 0,
     )
 
 
-def _decoder_layer(config: ModelConfig, n_heads: int, d_ff: int, linear: MakeLinear) -> DecoderLayer:
-    return DecoderLayer(
-        self_attn=_attention(config, n_heads, linear),
-        self_attn_residual=_residual(config),
-        cross_attn=_attention(config, n_heads, linear),
-        cross_attn_residual=_residual(config),
-        feed_forward=_feed_forward(config, d_ff, linear),
-        feed_forward_residual=_residual(config),
-    )
+def _layers(config: ModelConfig, stack: StackConfig, linear: MakeLinear, *, with_memory: bool) -> list[Block]:
+    return [
+        Block(
+            self_attn=_attention(config, stack, number, linear),
+            self_attn_residual=_residual(config),
+            cross_attn=_attention(config, stack, number, linear) if with_memory else None,
+            cross_attn_residual=_residual(config) if with_memory else None,
+            feed_forward=_feed_forward(config, per_layer(stack.d_ff, stack.n_layers)[number], linear),
+            feed_forward_residual=_residual(config),
+        )
+        for number in range(stack.n_layers)
+    ]
 
 
-def _attention(config: ModelConfig, n_heads: int, linear: MakeLinear) -> MultiHeadAttention:
-    d_model = config.d_model
-    d_head = d_model // n_heads
-    square = partial(linear, d_model, d_model, bias=config.bias)
+def _attention(config: ModelConfig, stack: StackConfig, number: int, linear: MakeLinear) -> MultiHeadAttention:
+    n_heads, d_head = per_layer(stack.n_heads, stack.n_layers)[number], stack.head_width(config.d_model)[number]
+    n_kv_heads = per_layer(stack.n_kv_heads or n_heads, stack.n_layers)[number]
+    bias = config.bias if stack.attention_bias is None else stack.attention_bias
+    project = partial(linear, config.d_model, bias=bias)
+    score: Score = DotProduct(d_head, scaled=config.attention == "dot")
+    if config.attention == "additive":
+        score = Additive(n_heads, d_head)
     return MultiHeadAttention(
-        query=square(),
-        key=square(),
-        value=square(),
-        output=square(),
-        score=DotProduct(d_head) if config.attention == "dot" else Additive(n_heads, d_head),
+        query=project(n_heads * d_head),
+        key=project(n_kv_heads * d_head),
+        value=project(n_kv_heads * d_head),
+        output=linear(n_heads * d_head, config.d_model, bias=bias),
+        score=score,
         n_heads=n_heads,
+        n_kv_heads=n_kv_heads,
         dropout=Dropout(config.attention_dropout),
     )
 
@@ -166,4 +231,9 @@ def _feed_forward(config: ModelConfig, d_ff: int, linear: MakeLinear) -> FeedFor
 
 
 def _residual(config: ModelConfig) -> Residual:
-    return Residual(LayerNorm(config.d_model, config.norm_epsilon), Dropout(config.dropout), config.norm)
+    return Residual(_norm(config), Dropout(config.dropout), config.norm)
+
+
+def _norm(config: ModelConfig) -> Norm:
+    kind = {"layer": LayerNorm, "rms": RMSNorm}[config.norm_kind]
+    return kind(config.d_model, config.norm_epsilon)

@@ -10,66 +10,64 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from pellucid.base.taps import Tap, within
-from pellucid.model.attention import MultiHeadAttention
-from pellucid.model.embedding import Embedding
-from pellucid.model.feed_forward import FeedForward
-from pellucid.model.masks import Mask, ResolvedMask
-from pellucid.model.residual import LayerNorm, Residual
-
-
-class EncoderLayer(nn.Module):
-    """Self-attention, then feed-forward, each with its add & norm."""
-
-    def __init__(
-        self,
-        *,
-        self_attn: MultiHeadAttention,
-        self_attn_residual: Residual,
-        feed_forward: FeedForward,
-        feed_forward_residual: Residual,
-    ) -> None:
-        super().__init__()
-        self.self_attn, self.self_attn_residual = self_attn, self_attn_residual
-        self.feed_forward, self.feed_forward_residual = feed_forward, feed_forward_residual
-
-    def forward(self, x: Tensor, mask: ResolvedMask | None, tap: Tap | None = None) -> Tensor:
-        """(B, S, D) -> (B, S, D)."""
-
-        def attend_to_self(x: Tensor) -> Tensor:
-            inside = within(tap, "self_attn")
-            return self.self_attn(x, *self.self_attn.project(x, inside), mask, inside)
-
-        x = self.self_attn_residual(x, attend_to_self, tap, "self_attn")
-        x = self.feed_forward_residual(x, lambda x: self.feed_forward(x, within(tap, "ffn")), tap, "ffn")
-        return x if tap is None else tap("out", x)
+from pellucid.model.block import Block
+from pellucid.model.embedding import PatchEmbedding, TokenEmbedding
+from pellucid.model.masks import Mask
+from pellucid.model.positions import Positions, position_ids
+from pellucid.model.residual import Norm
 
 
 class Encoder(nn.Module):
     """A stack of layers over the embedded source.
 
     Args:
-        embed: the embedding box.
+        embed: the embedding box, for tokens or for pictures.
+        positions: the scheme.
         layers: in order.
         norm: of the output, where the layers leave it unnormalised (pre-norm); else ``None``.
     """
 
-    def __init__(self, *, embed: Embedding, layers: Sequence[EncoderLayer], norm: LayerNorm | None) -> None:
+    def __init__(
+        self, *, embed: TokenEmbedding | PatchEmbedding, positions: Positions, layers: Sequence[Block], norm: Norm | None
+    ) -> None:
         super().__init__()
-        self.embed = embed
+        self.embed, self.positions = embed, positions
         self.layers = nn.ModuleList(layers)
         self.norm = norm
 
-    def forward(self, ids: Tensor, weight: Tensor, keys: Tensor | None, tap: Tap | None = None) -> tuple[Tensor, ...]:
-        """Encode ``ids`` (B, S), embedded by ``weight`` (V, D); ``keys`` (B, S) is True for real tokens.
+    def forward(
+        self,
+        source: Tensor,
+        weight: Tensor | None,
+        keys: Tensor | None,
+        *,
+        types: Tensor | None = None,
+        tap: Tap | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Encode the source: token ids (B, S), embedded by ``weight`` (V, D), or pixels (B, channels, height, width).
+
+        Args:
+            source: what to encode.
+            weight: the embedding matrix; ``None`` for pixels.
+            keys: (B, S) True for real tokens.
+            types: (B, S) the type of each token, where the model tells types apart.
+            tap: see :mod:`pellucid.base.taps`.
 
         Returns:
             The output of every layer, each (B, S, D); the last one is the output of the stack.
+
+        Raises:
+            DataError: a sequence is longer than the positions reach.
         """
-        x = self.embed(ids, weight, keys, tap=within(tap, "embed"))
-        mask = Mask(keys).resolve(ids.shape[1], ids.shape[1], like=x)
+        length = self.embed.length(source)
+        self.positions.check(length)
+        places = position_ids(keys, length, source.device)
+        x = self.embed(source, weight, self.positions.added(places), types=types, tap=within(tap, "embed"))
+        rotation = self.positions.rotation(places, like=x)
+        mask = Mask(keys).resolve(length, length, like=x, bias=self.positions.bias(places, places))
         states = []
         for number, layer in enumerate(self.layers):
-            x = layer(x, mask, within(tap, "layers", number))
+            x = layer(x, mask, rotation, tap=within(tap, "layers", number))
             states.append(x)
         if self.norm is not None:
             states[-1] = self.norm(x, within(tap, "norm"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -11,15 +12,20 @@ from torch import Tensor, nn
 from pellucid.base.taps import Tap
 from pellucid.model.dropout import Dropout
 
+gelu_tanh = partial(F.gelu, approximate="tanh")  # Hendrycks and Gimpel's approximation, which GPT-2 and BLOOM were trained with
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "gelu": F.gelu,
+    "gelu_tanh": gelu_tanh,
+    "silu": F.silu,
     "glu": torch.sigmoid,
     "reglu": F.relu,
     "geglu": F.gelu,
+    "geglu_tanh": gelu_tanh,
     "swiglu": F.silu,
 }
-GATED = frozenset({"glu", "reglu", "geglu", "swiglu"})
+GATED = frozenset({"glu", "reglu", "geglu", "geglu_tanh", "swiglu"})
 
 
 class FeedForward(nn.Module):

@@ -42,23 +42,35 @@ class Mask:
             allowed = padding if allowed is None else allowed & padding
         return allowed
 
-    def resolve(self, n_queries: int, n_keys: int, like: Tensor) -> ResolvedMask | None:
-        """The tensors that attention computes with, made once a forward and shared by all layers of a stack."""
+    def resolve(self, n_queries: int, n_keys: int, like: Tensor, bias: Tensor | None = None) -> ResolvedMask | None:
+        """The tensors that attention computes with, made once a forward and shared by all layers of a stack.
+
+        Args:
+            n_queries, n_keys: T and S.
+            like: a tensor of the type and on the device of the scores.
+            bias: (B or 1, H, T, S) of a position scheme, to be added to the scaled scores.
+
+        Returns:
+            ``None`` when everything may be attended to as it is.
+        """
         allowed = self.allowed(n_queries, n_keys, like.device)
+        bias = None if bias is None else bias.to(like.dtype)
         if allowed is None:
-            return None
+            return None if bias is None else ResolvedMask(None, bias, bias, None)
+        added = torch.zeros((), dtype=like.dtype, device=like.device) if bias is None else bias
         # The smallest finite number instead of -inf: a row of nothing but -inf would be NaN after the softmax, and NaN
         # in its gradient even if the output were overwritten later.
-        hidden = torch.zeros((), dtype=like.dtype, device=like.device).masked_fill(~allowed, torch.finfo(like.dtype).min)
+        hidden = added.masked_fill(~allowed, torch.finfo(like.dtype).min)
         # Only padding can leave a query without any key: a causal query always sees itself.
         alive = None if self.keys is None else allowed.any(-1, keepdim=True).to(like.dtype)
-        return ResolvedMask(allowed, hidden, alive)
+        return ResolvedMask(allowed, bias, hidden, alive)
 
 
 @dataclass(frozen=True)
 class ResolvedMask:
-    """A mask as tensors, each broadcastable to (B, H, T, S)."""
+    """A mask as tensors, each broadcastable to (B, H, T, S), together with the bias of the scores."""
 
-    allowed: Tensor  # boolean
-    hidden: Tensor  # added to the scores: 0 where allowed, the smallest finite number elsewhere
+    allowed: Tensor | None  # boolean; None: everything may be attended to
+    bias: Tensor | None  # added to the scores
+    hidden: Tensor  # both at once: the bias (or 0) where allowed, the smallest finite number elsewhere
     alive: Tensor | None  # (B, 1, T or 1, 1): 0 for queries that may attend to nothing, else 1; None: all may

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from pellucid.base.config import Norm
+from pellucid.base.config import NormOrder
 from pellucid.base.taps import Tap, within
 from pellucid.model.dropout import Dropout
 
@@ -26,6 +26,20 @@ class LayerNorm(nn.LayerNorm):
         return tap("out", tap("normalized", (x - mean) / std) * self.weight + self.bias)
 
 
+class RMSNorm(nn.RMSNorm):
+    """Division by the root mean square (Zhang and Sennrich, 2019): no mean is taken away, no bias added."""
+
+    def forward(self, x: Tensor, tap: Tap | None = None) -> Tensor:
+        """(..., D) -> (..., D)."""
+        if tap is None:
+            return super().forward(x)
+        std = tap("std", (x.square().mean(-1, keepdim=True) + (self.eps or 0.0)).sqrt())
+        return tap("out", tap("normalized", x / std) * self.weight)
+
+
+Norm = LayerNorm | RMSNorm
+
+
 class Residual(nn.Module):
     """``norm(x + dropout(sublayer(x)))``, or with the norm first: ``x + dropout(sublayer(norm(x)))``.
 
@@ -33,7 +47,7 @@ class Residual(nn.Module):
     deeper stacks without warm-up but leaves the sum itself unnormalised: a stack of such layers ends with a norm of its own.
     """
 
-    def __init__(self, norm: LayerNorm, dropout: Dropout, order: Norm) -> None:
+    def __init__(self, norm: Norm, dropout: Dropout, order: NormOrder) -> None:
         super().__init__()
         self.norm, self.dropout = norm, dropout
         self.norm_first = order == "pre"

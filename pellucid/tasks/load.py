@@ -9,6 +9,7 @@ import torch
 from pellucid.base import runtime
 from pellucid.base.config import RuntimeConfig
 from pellucid.base.errors import UsageError
+from pellucid.model.transformer import EncoderDecoder
 from pellucid.tasks.model_directory import check_vocabularies, find, load_model, load_tokenizers, read_config
 from pellucid.tasks.translator import Translator
 
@@ -35,4 +36,5 @@ def load(path: str | Path, precision: str = "float32", *, device: str = "auto") 
     tokenizers = load_tokenizers(directory, config)
     check_vocabularies(directory, config, tokenizers)
     model = load_model(directory, config).to(settled.device, PRECISIONS[precision])
+    assert isinstance(model, EncoderDecoder)
     return Translator(model, tokenizers, config)

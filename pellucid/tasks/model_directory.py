@@ -19,7 +19,7 @@ from pellucid.base.files import write_atomically
 from pellucid.base.recipe import from_dict, to_dict
 from pellucid.model.build import build
 from pellucid.model.positions import SinusoidalPositions
-from pellucid.model.transformer import EncoderDecoder
+from pellucid.model.transformer import Transformer
 from pellucid.text.tokenizer import Tokenizer
 
 WEIGHTS = "model.safetensors"
@@ -123,7 +123,7 @@ def check_vocabularies(directory: Path, config: RunConfig, tokenizers: Tokenizer
             )
 
 
-def load_model(directory: Path, config: RunConfig) -> EncoderDecoder:
+def load_model(directory: Path, config: RunConfig) -> Transformer:
     """The model with its weights, in evaluation mode, in float32.
 
     Raises:
@@ -149,7 +149,7 @@ def load_model(directory: Path, config: RunConfig) -> EncoderDecoder:
     return model.eval()
 
 
-def _check_weights(model: EncoderDecoder, weights: dict[str, Tensor], path: Path) -> None:
+def _check_weights(model: Transformer, weights: dict[str, Tensor], path: Path) -> None:
     expected = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
     found = {name: tuple(weight.shape) for name, weight in weights.items()}
     for name in sorted(expected.keys() | found.keys()):

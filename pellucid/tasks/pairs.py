@@ -93,10 +93,10 @@ def pad(rows: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, Tensor]:
 def pair_loss(model: nn.Module, batch: PairBatch, smoothing: float = 0.0) -> Tensor:
     """Cross-entropy summed over the real target tokens."""
 
-    def head(x: Tensor, weight: Tensor) -> Tensor:
-        return smoothed_cross_entropy(x, weight, batch.target_output, smoothing)
+    def readout(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return smoothed_cross_entropy(x, weight, batch.target_output, smoothing, bias)
 
-    return model(batch.source, batch.target_input, source_mask=batch.source_mask, wanted=batch.wanted, head=head)
+    return model(batch.source, batch.target_input, source_mask=batch.source_mask, wanted=batch.wanted, readout=readout)
 
 
 @torch.inference_mode()

@@ -15,8 +15,10 @@ from torch import Tensor
 CHUNK = 256
 
 
-def smoothed_cross_entropy(x: Tensor, weight: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy of the logits ``x weight^T`` against a target softened over the whole vocabulary, summed over tokens.
+def smoothed_cross_entropy(
+    x: Tensor, weight: Tensor, target: Tensor, smoothing: float = 0.0, bias: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of ``x weight^T + bias`` against a target softened over the whole vocabulary, summed over tokens.
 
     The definition is that of Szegedy et al. (2016), which the paper cites: the right token has probability
     ``1 - smoothing + smoothing / V``, every other one ``smoothing / V``. (fairseq spreads it over the V - 1 others.)
@@ -26,11 +28,12 @@ def smoothed_cross_entropy(x: Tensor, weight: Tensor, target: Tensor, smoothing:
         weight: (V, D), the output matrix.
         target: (N,) token ids.
         smoothing: share of the probability that is spread evenly.
+        bias: (V,) to add to the logits.
 
     Returns:
         The sum, a scalar in float32 (float64 for float64 vectors), in nats.
     """
-    return _ChunkedCrossEntropy.apply(x, weight, target, smoothing)  # type: ignore[no-untyped-call]
+    return _ChunkedCrossEntropy.apply(x, weight, bias, target, smoothing)  # type: ignore[no-untyped-call]
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -41,7 +44,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, target: Tensor, smoothing: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, smoothing: float) -> Tensor:
         device = x.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
         exact = torch.promote_types(x.dtype, torch.float32)  # of everything that is summed up
@@ -50,11 +53,14 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         total = torch.zeros((), dtype=exact, device=x.device)
         grad_x = torch.empty_like(x) if differentiated else None
         grad_weight = torch.zeros_like(weight, dtype=exact) if differentiated else None
+        grad_bias = None if bias is None else torch.zeros_like(bias, dtype=exact)
         with torch.autocast(device, enabled=False):
             for first in range(0, len(x), CHUNK):
                 rows = slice(first, first + CHUNK)
                 some = x[rows].to(dtype)
                 logits = (some @ matrix.T).to(exact)  # (chunk, V)
+                if bias is not None:
+                    logits = logits + bias
                 labels = target[rows, None]
                 right, mean = logits.gather(1, labels), logits.mean(1, keepdim=True)  # (chunk, 1)
                 peak = logits.amax(1, keepdim=True)
@@ -65,14 +71,17 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 if grad_x is not None and grad_weight is not None:
                     error = powers.div_(norm).sub_(smoothing / logits.shape[1])  # p - q, but for the right token
                     error.scatter_add_(1, labels, torch.full_like(right, smoothing - 1.0))
+                    if grad_bias is not None:
+                        grad_bias += error.sum(0)
                     error = error.to(dtype)
                     grad_x[rows] = error @ matrix
                     grad_weight += error.T @ some
-        ctx.save_for_backward(grad_x, grad_weight)
+        ctx.save_for_backward(grad_x, grad_weight, grad_bias)
         ctx.weight_dtype = weight.dtype
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        grad_x, grad_weight = ctx.saved_tensors
-        return grad_x * grad, (grad_weight * grad).to(ctx.weight_dtype), None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
+        grad_x, grad_weight, grad_bias = ctx.saved_tensors
+        grad_bias = None if grad_bias is None else (grad_bias * grad).to(ctx.weight_dtype)
+        return grad_x * grad, (grad_weight * grad).to(ctx.weight_dtype), grad_bias, None, None

@@ -7,7 +7,7 @@ layers of 20 and 16, 2 encoder and 3 decoder layers, a vocabulary of 17.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,7 +16,9 @@ from pellucid.base.config import ModelConfig, StackConfig
 from pellucid.base.presets import MODEL_PRESETS
 from pellucid.model.build import build, initialise
 from pellucid.model.dropout import Dropout
-from pellucid.model.transformer import EncoderDecoder
+from pellucid.model.transformer import EncoderDecoder, Transformer
+
+Model = TypeVar("Model", bound=Transformer)
 
 B, S, T, D, V = 4, 7, 5, 24, 17
 CONFIG = ModelConfig(
@@ -39,7 +41,13 @@ def preset(name: str, **changes: Any) -> ModelConfig:
 
 def make(seed: int = 1, dtype: torch.dtype = torch.float64, **changes: Any) -> EncoderDecoder:
     """A model for evaluation whose every parameter is random and of order 1: biases and norms count, none is 0 or 1."""
-    model = build(replace(CONFIG, **changes))
+    model = randomised(build(replace(CONFIG, **changes)), seed, dtype)
+    assert isinstance(model, EncoderDecoder)
+    return model
+
+
+def randomised(model: Model, seed: int = 1, dtype: torch.dtype = torch.float64) -> Model:
+    """The model with such parameters."""
     initialise(model, seed)
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():

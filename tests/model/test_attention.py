@@ -159,7 +159,7 @@ def heads(n_heads: int, width: int) -> MultiHeadAttention:
     query, key, value, output = parts
     score = scorer("dot", n_heads, width)
     return MultiHeadAttention(
-        query=query, key=key, value=value, output=output, score=score, n_heads=n_heads, dropout=NO_DROPOUT
+        query=query, key=key, value=value, output=output, score=score, n_heads=n_heads, n_kv_heads=n_heads, dropout=NO_DROPOUT
     )
 
 
@@ -192,3 +192,34 @@ def test_self_attention_without_positions_moves_with_its_input() -> None:
     reordered = attention(x[:, order], *attention.project(x[:, order]), None)
     close(reordered, out[:, order], 1e-10)
     assert not torch.allclose(reordered, out)
+
+
+@pytest.mark.parametrize("n_kv_heads", [1, 2])
+def test_shared_heads_are_the_same_head_several_times(n_kv_heads: int) -> None:
+    """4 query heads share 1 or 2 heads of keys and values: as if each had its own copy, rows of the projection repeated."""
+    shared, whole = heads(n_heads=4, width=3), heads(n_heads=4, width=3)
+    rows = torch.arange(3 * n_kv_heads).view(n_kv_heads, 3).repeat_interleave(4 // n_kv_heads, 0).flatten()
+    for name in ("key", "value"):
+        small, large = getattr(shared, name), getattr(whole, name)
+        small.weight.data, small.bias.data = small.weight[: 3 * n_kv_heads], small.bias[: 3 * n_kv_heads]
+        large.weight.data, large.bias.data = small.weight[rows], small.bias[rows]
+    shared.n_kv_heads = n_kv_heads
+    x, source = numbers(2, 5, 12, seed=30), numbers(2, 7, 12, seed=31)
+    mask = Mask(torch.arange(7) < torch.tensor([[7], [4]])).resolve(5, 7, like=x)
+    expected = whole(x, *whole.project(source), mask)
+    close(shared(x, *shared.project(source), mask), expected, 1e-12)
+    close(shared(x, *shared.project(source), mask, tap=Tap(lambda name, tensor: tensor)), expected, 1e-12)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_bias_is_added_to_the_scaled_scores(masked: bool) -> None:
+    query, key, value = numbers(1, 2, 3, 4, seed=1), numbers(1, 2, 5, 4, seed=2), numbers(1, 2, 5, 4, seed=3)
+    bias, keys = numbers(1, 2, 3, 5, seed=4), torch.tensor([[True, False, True, True, False]])
+    scores = query @ key.mT / 2 + bias
+    if masked:
+        scores = scores.masked_fill(~keys[:, None, None], -math.inf)
+    mask = Mask(keys if masked else None).resolve(3, 5, like=query, bias=bias)
+    score = DotProduct(4)
+    expected = torch.softmax(scores, -1) @ value
+    close(attend(query, key, value, score, mask, NO_DROPOUT), expected, 1e-12)
+    close(attend_in_steps(query, key, value, score, mask, NO_DROPOUT, Tap(lambda name, tensor: tensor)), expected, 1e-12)

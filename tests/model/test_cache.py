@@ -149,7 +149,7 @@ def test_a_selection_then_a_step_equals_starting_again(model: EncoderDecoder, ro
     state = model.start(model.encode(SOURCE, SOURCE_MASK), beams=BEAMS)
     model.step(target, state)
     state.select(torch.tensor(rows))
-    assert state.n_sentences == len(rows) // BEAMS
+    assert state.rows == len(rows)
     logits, _ = model.step(new, state)
     sentences = [row // BEAMS for row in rows]
     whole = model(SOURCE[sentences], torch.cat([target[rows], new], 1), source_mask=SOURCE_MASK[sentences])

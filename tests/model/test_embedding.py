@@ -3,50 +3,58 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from examples import CONFIG, NO_DROPOUT, close, make, preset
+from torch import nn
 
 from pellucid.base.errors import DataError
 from pellucid.model.build import build, initialise
-from pellucid.model.embedding import Embedding
-from pellucid.model.positions import LearnedPositions
+from pellucid.model.embedding import PatchEmbedding, TokenEmbedding
+from pellucid.model.residual import LayerNorm
 
 
-def box() -> tuple[Embedding, torch.Tensor]:
-    """4 wide, positions 10, 20, 30 for 0, 1, 2; and the matrix of three tokens 1, 2, 3."""
-    positions = LearnedPositions(3, 4)
-    positions.weight.data = torch.tensor([10.0, 20.0, 30.0])[:, None].expand(3, 4).clone()
+def box(**changes: Any) -> tuple[TokenEmbedding, torch.Tensor]:
+    """4 wide, tokens scaled by 2, and the matrix of three tokens 1, 2, 3."""
     weight = torch.tensor([1.0, 2.0, 3.0])[:, None].expand(3, 4).clone()
-    return Embedding(positions=positions, max_length=3, d_model=4, dropout=NO_DROPOUT), weight
+    return TokenEmbedding(**{"scale": 2.0, "types": 0, "d_model": 4, "norm": None, "dropout": NO_DROPOUT, **changes}), weight
 
 
 def test_tokens_are_scaled_and_positions_are_not() -> None:
     embed, weight = box()
+    positions = torch.tensor([10.0, 20.0, 30.0])[None, :, None].expand(1, 3, 4)
     # E[t] sqrt(4) + position: 2 * 3 + 10, 2 * 1 + 20, 2 * 2 + 30.
-    assert embed(torch.tensor([[2, 0, 1]]), weight)[0, :, 0].tolist() == [16.0, 22.0, 34.0]
+    assert embed(torch.tensor([[2, 0, 1]]), weight, positions)[0, :, 0].tolist() == [16.0, 22.0, 34.0]
+    assert embed(torch.tensor([[2, 0, 1]]), weight, None)[0, :, 0].tolist() == [6.0, 2.0, 4.0]
 
 
-def test_the_first_real_token_stands_at_position_zero() -> None:
-    embed, weight = box()
-    mask = torch.tensor([[False, True, True]])
-    # By hand: 2 * 1 + 10 and 2 * 2 + 20 behind one padding token.
-    assert embed(torch.tensor([[2, 0, 1]]), weight, mask)[0, 1:, 0].tolist() == [12.0, 24.0]
+def test_types_are_added_and_the_sum_is_normalised() -> None:
+    norm = LayerNorm(4, 1e-5)
+    embed, weight = box(types=2, norm=norm)
+    embed.types.data = torch.tensor([[0.0, 0.0, 0.0, 100.0], [0.0, 0.0, 0.0, 200.0]])
+    ids, types = torch.tensor([[2, 0]]), torch.tensor([[1, 0]])
+    expected = torch.tensor([[[6.0, 6.0, 6.0, 206.0], [2.0, 2.0, 2.0, 102.0]]])
+    assert torch.equal(embed(ids, weight, None, types=types), norm(expected))
+    # Where nothing is said of types, all are of type 0.
+    assert torch.equal(embed(ids, weight, None), embed(ids, weight, None, types=torch.zeros_like(ids)))
 
 
-def test_a_cache_moves_the_position() -> None:
-    embed, weight = box()
-    assert embed(torch.tensor([[0]]), weight, start=2)[0, 0].tolist() == [32.0] * 4
-
-
-@pytest.mark.parametrize(("length", "start"), [(4, 0), (2, 2), (1, 3)])
-def test_a_sequence_that_the_positions_do_not_reach_is_refused(length: int, start: int) -> None:
-    embed, weight = box()
-    with pytest.raises(DataError, match="longer than the model's positions reach") as caught:
-        embed(torch.zeros(1, length, dtype=torch.int64), weight, start=start)
-    assert caught.value.found == length + start
-    assert "at most 3 tokens (model.max_length)" in str(caught.value.expected)
+def test_patches_are_read_row_by_row_and_follow_the_class_token() -> None:
+    """A picture of 2 channels, 4 x 6 pixels, in squares of 2: six of them, each with 8 numbers."""
+    project = nn.Identity()
+    embed = PatchEmbedding(project=project, patch=2, class_token=True, d_model=8, dropout=NO_DROPOUT)
+    embed.class_token.data = torch.arange(8.0)
+    pixels = torch.arange(48.0).view(1, 2, 4, 6)
+    out = embed(pixels, None, None)
+    assert embed.length(pixels) == out.shape[1] == 7
+    assert out[0, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    # The first square: rows 0 and 1, columns 0 and 1, of channel 0 (24 pixels) and then of channel 1.
+    assert out[0, 1].tolist() == [0, 1, 6, 7, 24, 25, 30, 31]
+    # The second one stands to its right, the fourth begins the next row.
+    assert out[0, 2].tolist() == [2, 3, 8, 9, 26, 27, 32, 33]
+    assert out[0, 4].tolist() == [12, 13, 18, 19, 36, 37, 42, 43]
 
 
 @pytest.mark.parametrize("positions", ["sinusoidal", "learned"])

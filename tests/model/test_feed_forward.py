@@ -13,14 +13,27 @@ from torch import nn
 
 from pellucid.model.feed_forward import ACTIVATIONS, GATED, FeedForward
 
-# From their definitions: GELU (Hendrycks and Gimpel, 2016) with the normal distribution itself and not its tanh
-# approximation; the gated ones from Shazeer (2020), where the activation is the gate's.
+
+def gelu(x: float) -> float:
+    """Hendrycks and Gimpel (2016), with the normal distribution itself."""
+    return x * 0.5 * (1 + math.erf(x / math.sqrt(2)))
+
+
+def gelu_tanh(x: float) -> float:
+    """Their approximation by tanh."""
+    return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+# From their definitions; the gated ones from Shazeer (2020), where the activation is the gate's.
 DEFINITIONS: dict[str, Callable[[float], float]] = {
     "relu": lambda x: max(x, 0.0),
-    "gelu": lambda x: x * 0.5 * (1 + math.erf(x / math.sqrt(2))),
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "silu": lambda x: x / (1 + math.exp(-x)),
     "glu": lambda x: 1 / (1 + math.exp(-x)),
     "reglu": lambda x: max(x, 0.0),
-    "geglu": lambda x: x * 0.5 * (1 + math.erf(x / math.sqrt(2))),
+    "geglu": gelu,
+    "geglu_tanh": gelu_tanh,
     "swiglu": lambda x: x / (1 + math.exp(-x)),
 }
 D_MODEL, D_FF = 3, 5

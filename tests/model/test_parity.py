@@ -162,12 +162,12 @@ def unscaled_embedding(model: EncoderDecoder) -> None:
 
 
 def positions_from_one(model: EncoderDecoder) -> None:
-    table = model.encoder.embed.positions.table
+    table = model.encoder.positions.table
     table.copy_(table.roll(-1, 0))
 
 
 def sines_then_cosines(model: EncoderDecoder) -> None:
-    table = model.encoder.embed.positions.table
+    table = model.encoder.positions.table
     table.copy_(torch.cat([table[:, ::2], table[:, 1::2]], 1))
 
 

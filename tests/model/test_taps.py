@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import pytest
 import torch
-from examples import SOURCE, SOURCE_MASK, TARGET, TARGET_MASK, B, D, S, T, V, close, make
+from examples import CONFIG, SOURCE, SOURCE_MASK, TARGET, TARGET_MASK, B, D, S, T, V, close, make, randomised
 from torch import Tensor, fx, nn
 
 from pellucid.base import taps
+from pellucid.base.config import EmbeddingConfig, HeadConfig, PictureConfig, StackConfig
 from pellucid.base.taps import TABLE
+from pellucid.model.build import build
 from pellucid.model.transformer import EncoderDecoder
 
+NORM_PARTS = ("mean", "std", "normalized", "out")
+# What only some families have: another embedding box, a bias of the scores, a head with a layer of its own.
+FAMILY: dict[str, dict[str, Any]] = {
+    "types, norms, bias": {"embedding": EmbeddingConfig(types=2, norm=True), "positions": "relative"},
+    "head": {"head": HeadConfig(transform="norm", activation="gelu", bias=True), "norm": "pre"},
+    "rotary, shared heads": {
+        "positions": "rotary",
+        "norm": "pre",
+        "norm_kind": "rms",
+        "encoder": StackConfig(n_layers=2, n_heads=3, n_kv_heads=1, d_ff=20),
+        "attention": "dot-unscaled",
+    },
+}
 VARIANTS: dict[str, dict[str, Any]] = {
     "post": {},
     "pre": {"norm": "pre"},
@@ -59,8 +75,38 @@ def test_names_of_the_table_are_distinct_and_all_is_said() -> None:
 
 
 def test_what_is_shown_is_what_the_table_names() -> None:
-    reached = {row_of(name) for variant in VARIANTS for name in shown(variant)}
-    assert reached == set(ROWS)
+    seen = [shown(variant) for variant in VARIANTS]
+    with torch.inference_mode():
+        seen += [recorded(make(**changes))[1] for changes in FAMILY.values()]
+        seen.append(of_pictures())
+    assert {row_of(name) for names in seen for name in names} == set(ROWS)
+
+
+def of_pictures() -> dict[str, Tensor]:
+    """What a picture classifier shows."""
+    picture = PictureConfig(patch=2, height=4, width=6, channels=1)
+    config = replace(CONFIG, architecture="encoder", tie="none", picture=picture, head=HeadConfig(pool="class"))
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str, tensor: Tensor) -> Tensor:
+        seen[name] = tensor
+        return tensor
+
+    randomised(build(config))(torch.randn(B, 1, 4, 6, dtype=torch.float64), tap=keep)
+    assert seen["pooled"].shape == (B, D)
+    assert seen["encoder.embed.patches"].shape == (B, 7, D)
+    return seen
+
+
+@pytest.mark.parametrize("family", FAMILY)
+def test_looking_at_a_family_changes_nothing(family: str) -> None:
+    model = make(**FAMILY[family])
+    out, seen = recorded(model)
+    close(out, forward(model, None))
+    if "encoder.layers.0.self_attn.bias" in seen:
+        bias, scaled, masked = (seen[f"encoder.layers.0.self_attn.{name}"] for name in ("bias", "scaled", "masked"))
+        mask = seen["encoder.layers.0.self_attn.mask"]
+        close(masked[mask], (scaled + bias)[mask])
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -75,11 +121,14 @@ def test_every_layer_shows_the_same_steps(variant: str) -> None:
 
 
 def test_what_a_model_lacks_is_absent() -> None:
-    norms = {f"{stack}.norm.{part}" for stack in ("encoder", "decoder") for part in ("mean", "std", "normalized", "out")}
+    norms = {f"{stack}.norm.{part}" for stack in ("encoder", "decoder") for part in NORM_PARTS}
     gates = {name for name in ROWS if name.endswith("ffn.gate")}
-    assert set(ROWS) - {row_of(name) for name in shown("post")} == norms | gates
-    assert set(ROWS) - {row_of(name) for name in shown("pre")} == gates
-    assert set(ROWS) - {row_of(name) for name in shown("gated")} == norms
+    family = {
+        name for name in ROWS if name == "pooled" or re.search(r"^head\.|_attn\.bias$|embed\.(types|patches|norm\.)", name)
+    }
+    assert set(ROWS) - {row_of(name) for name in shown("post")} == norms | gates | family
+    assert set(ROWS) - {row_of(name) for name in shown("pre")} == gates | family
+    assert set(ROWS) - {row_of(name) for name in shown("gated")} == norms | family
 
 
 def test_without_padding_only_causal_attention_shows_a_mask() -> None:

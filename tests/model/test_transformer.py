@@ -10,6 +10,7 @@ from examples import CONFIG, SOURCE, SOURCE_MASK, TARGET, TARGET_MASK, B, D, S, 
 from torch import Tensor, nn
 
 from pellucid.model.masks import Mask
+from pellucid.model.positions import position_ids
 from pellucid.model.transformer import EncoderDecoder
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -145,13 +146,14 @@ def test_logits_of_the_wanted_positions_alone() -> None:
 def test_a_head_receives_the_wanted_vectors_and_the_output_matrix() -> None:
     model = make(tie="none")
 
-    def loss(x: Tensor, weight: Tensor) -> Tensor:
+    def loss(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         assert weight is model.weight("output")
+        assert bias is None
         assert x.shape == (4 + 5 + 2 + 3, D)
         return (x @ weight.T).square().sum()
 
     whole = model(SOURCE, TARGET)[TARGET_MASK]
-    close(model(SOURCE, TARGET, wanted=TARGET_MASK, head=loss), whole.square().sum())
+    close(model(SOURCE, TARGET, wanted=TARGET_MASK, readout=loss), whole.square().sum())
 
 
 # Layers
@@ -163,7 +165,7 @@ def test_each_decoder_layer_reads_the_encoder_layer_that_it_is_told_to(norm: str
     """Against the boxes put together by hand; without a word all read the last (with its norm, where it has one)."""
     stack = type(CONFIG.decoder)(n_layers=3, n_heads=2, d_ff=16, reads=reads)
     model = make(norm=norm, decoder=stack)
-    x = model.encoder.embed(SOURCE, model.weight("source"), SOURCE_MASK)
+    x = model.encoder.embed(SOURCE, model.weight("source"), model.encoder.positions.added(position_ids(None, S, SOURCE.device)))
     mask = Mask(SOURCE_MASK).resolve(S, S, like=x)
     states = []
     for layer in model.encoder.layers:
@@ -171,11 +173,11 @@ def test_each_decoder_layer_reads_the_encoder_layer_that_it_is_told_to(norm: str
         states.append(x)
     if model.encoder.norm is not None:
         states[-1] = model.encoder.norm(x)
-    x = model.decoder.embed(TARGET, model.weight("target"))
+    x = model.decoder.embed(TARGET, model.weight("target"), model.decoder.positions.added(position_ids(None, T, TARGET.device)))
     causal = Mask(causal=True).resolve(T, T, like=x)
     memory_mask = Mask(SOURCE_MASK).resolve(T, S, like=x)
     for layer, read in zip(model.decoder.layers, reads or (1, 1, 1), strict=True):
-        x = layer(x, layer.cross_attn.project(states[read]), causal, memory_mask)
+        x = layer(x, causal, memory=layer.cross_attn.project(states[read]), memory_mask=memory_mask)
     if model.decoder.norm is not None:
         x = model.decoder.norm(x)
     close(model(SOURCE, TARGET, source_mask=SOURCE_MASK), x @ model.weight("output").T)
@@ -205,7 +207,7 @@ def test_the_encoder_sees_no_order_without_positions() -> None:
         return torch.allclose(model.encode(SOURCE[:, order]).states[-1], model.encode(SOURCE).states[-1][:, order])
 
     assert not moves_along()
-    model.encoder.embed.positions.table.zero_()
+    model.encoder.positions.table.zero_()
     assert moves_along()
 
 
