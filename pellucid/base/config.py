@@ -12,6 +12,16 @@ from typing import Any, Literal
 
 FORMAT_VERSION = 1  # of config.json and of checkpoints; raised when an older reader could no longer understand them
 
+Task = Literal[
+    "translation",
+    "classification",
+    "masked_lm",
+    "tagging",
+    "language_modelling",
+    "denoising",
+    "picture_classification",
+    "captioning",
+]
 Architecture = Literal["encoder-decoder", "encoder", "decoder"]
 NormOrder = Literal["post", "pre"]
 Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "glu", "reglu", "geglu", "geglu_tanh", "swiglu"]
@@ -417,7 +427,7 @@ class RuntimeConfig:
 class RunConfig:
     """A whole run: what a recipe file says."""
 
-    task: Literal["translation"] = "translation"
+    task: Task = "translation"
     seed: int = 1  # decides everything random
     model: ModelConfig = field(default_factory=ModelConfig)
     text: TextConfig = field(default_factory=TextConfig)

@@ -1,0 +1,113 @@
+"""GPT-2 (Radford et al., 2019): a decoder alone, pre-norm, with learned positions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pellucid.base.config import EmbeddingConfig, ModelConfig, StackConfig
+from pellucid.exchange.family import Described, Family, Settings, activation_of, refuse, required
+from pellucid.exchange.pieces import Piece, linear, same, stacked, turned
+
+_ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu", "silu": "silu"}
+
+
+def describe(settings: Settings, architecture: str) -> Described:
+    """Their config.json as ours."""
+    refuse(
+        settings,
+        "GPT-2",
+        scale_attn_weights=True,
+        scale_attn_by_inverse_layer_idx=False,
+        add_cross_attention=False,
+    )
+    vocabulary, d_model, n_layers, n_heads = required(settings, "vocab_size", "n_embd", "n_layer", "n_head")
+    stack = StackConfig(n_layers=n_layers, n_heads=n_heads, d_ff=settings.get("n_inner") or 4 * d_model)
+    model = ModelConfig(
+        architecture="decoder",
+        d_model=d_model,
+        encoder=stack,
+        decoder=stack,
+        dropout=settings.get("resid_pdrop", 0.1),
+        attention_dropout=settings.get("attn_pdrop", 0.1),
+        norm="pre",
+        norm_epsilon=settings.get("layer_norm_epsilon", 1e-5),
+        activation=activation_of(settings.get("activation_function", "gelu_new"), _ACTIVATIONS, "GPT-2"),
+        positions="learned",
+        max_length=settings.get("n_positions", 1024),
+        embedding=EmbeddingConfig(scale=False),
+        tie="all" if settings.get("tie_word_embeddings", True) else "none",
+        source_vocabulary=vocabulary,
+        target_vocabulary=vocabulary,
+    )
+    controls = {"start": settings.get("bos_token_id"), "end": settings.get("eos_token_id"), "pad": settings.get("pad_token_id")}
+    return Described("language_modelling", model, controls=controls)
+
+
+def settings(described: Described, architecture: str) -> dict[str, Any]:
+    """Ours as their config.json."""
+    model, controls = described.model, described.controls
+    names = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}
+    return {
+        "vocab_size": model.target_vocabulary,
+        "n_embd": model.d_model,
+        "n_layer": model.decoder.n_layers,
+        "n_head": model.decoder.n_heads,
+        "n_inner": model.decoder.d_ff,
+        "resid_pdrop": model.dropout,
+        "embd_pdrop": model.dropout,
+        "attn_pdrop": model.attention_dropout,
+        "layer_norm_epsilon": model.norm_epsilon,
+        "activation_function": names[model.activation],
+        "n_positions": model.max_length,
+        "tie_word_embeddings": model.tie == "all",
+        "bos_token_id": controls.get("start"),
+        "eos_token_id": controls.get("end"),
+        "pad_token_id": controls.get("pad"),
+    }
+
+
+def pieces(model: ModelConfig, architecture: str) -> list[Piece]:
+    """Their weights and ours. Matrices are (in, out) there; queries, keys and values are side by side in one."""
+    matrix = "shared" if model.tie == "all" else "target"
+    found = [same(f"weights.{matrix}", "transformer.wte.weight"), same("decoder.positions.weight", "transformer.wpe.weight")]
+    if model.tie != "all":
+        found.append(same("weights.output", "lm_head.weight"))
+    for number in range(model.decoder.n_layers):
+        ours, theirs = f"decoder.layers.{number}", f"transformer.h.{number}"
+        parts = [f"{ours}.self_attn.{part}" for part in ("query", "key", "value")]
+        found += [
+            *linear(f"{ours}.self_attn_residual.norm", f"{theirs}.ln_1"),
+            *linear(f"{ours}.feed_forward_residual.norm", f"{theirs}.ln_2"),
+            _side_by_side([f"{part}.weight" for part in parts], f"{theirs}.attn.c_attn.weight"),
+            stacked([f"{part}.bias" for part in parts], f"{theirs}.attn.c_attn.bias"),
+        ]
+        for part, name in (
+            ("self_attn.output", "attn.c_proj"),
+            ("feed_forward.hidden", "mlp.c_fc"),
+            ("feed_forward.output", "mlp.c_proj"),
+        ):
+            found.append(turned(f"{ours}.{part}.weight", f"{theirs}.{name}.weight"))
+            found.append(same(f"{ours}.{part}.bias", f"{theirs}.{name}.bias"))
+    return found + linear("decoder.norm", "transformer.ln_f")
+
+
+def _side_by_side(ours: list[str], theirs: str) -> Piece:
+    """Several matrices, turned and stacked."""
+    below = stacked(ours, theirs)
+    return Piece(
+        below.ours,
+        below.theirs,
+        lambda found: below.read([found[0].t()]),
+        lambda found: [below.write(found)[0].t().contiguous()],
+    )
+
+
+FAMILY = Family(
+    name="gpt2",
+    classes={"GPT2LMHeadModel": "language_modelling"},
+    prefix="transformer.",
+    describe=describe,
+    settings=settings,
+    pieces=pieces,
+    ignored=(r"h\.\d+\.attn\.(bias|masked_bias)$",),
+)
