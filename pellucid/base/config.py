@@ -28,10 +28,11 @@ Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "glu", "reglu", "geglu
 Attention = Literal["dot", "dot-unscaled", "additive"]
 Positions = Literal["sinusoidal", "learned", "rotary", "alibi", "relative", "none"]
 Tie = Literal["all", "decoder", "embeddings", "none"]
-TokenizerKind = Literal["bpe", "unigram", "word", "character", "byte"]
+TokenizerKind = Literal["bpe", "unigram", "word", "character", "byte", "imported"]
 Schedule = Literal["paper", "inverse_sqrt", "cosine", "constant"]
 Penalty = Literal["gnmt", "power", "none"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Metric = Literal["auto", "loss", "bleu", "chrf", "accuracy", "error", "exact"]
 OnBadText = Literal["error", "skip", "replace"]
 OnLongText = Literal["error", "skip", "crop"]
 
@@ -239,7 +240,7 @@ class ModelConfig:
         rules.at_least(self, 0, "source_vocabulary", "target_vocabulary")
         rules.between(self, 0.0, 1.0, "dropout", "attention_dropout", "activation_dropout")
         rules.require(self.norm_epsilon > 0, "norm_epsilon", f"must be above 0, is {self.norm_epsilon}")
-        for name, stack in (("encoder", self.encoder), ("decoder", self.decoder)):
+        for name, stack in self.stacks().items():
             for heads in per_layer(stack.n_heads, stack.n_layers):
                 text = f"must divide d_model = {self.d_model} (or set {name}.d_head), is {heads}"
                 rules.require(stack.d_head is not None or self.d_model % heads == 0, f"{name}.n_heads", text)
@@ -252,6 +253,8 @@ class ModelConfig:
                 same_heads = len(set(per_layer(stack.n_heads, stack.n_layers))) == 1
                 rules.require(same_heads, f"{name}.n_heads", f"must be one number with positions: {self.positions}")
         rules.require(self.encoder.reads is None, "encoder.reads", "belongs to the decoder")
+        text = "there is no encoder to read"
+        rules.require(self.decoder.reads is None or self.architecture != "decoder", "decoder.reads", text)
         for layer in self.decoder.reads or ():
             text = f"the encoder has layers 0 to {self.encoder.n_layers - 1}, not {layer}"
             rules.require(0 <= layer < self.encoder.n_layers, "decoder.reads", text)
@@ -260,6 +263,11 @@ class ModelConfig:
         if self.positions == "sinusoidal":
             rules.require(self.d_model % 2 == 0, "d_model", "must be even for sinusoidal positions")
         rules.finish()
+
+    def stacks(self) -> dict[str, StackConfig]:
+        """The stacks that the architecture has, by name."""
+        both = {"encoder": self.encoder, "decoder": self.decoder}
+        return {name: stack for name, stack in both.items() if name in self.architecture}
 
 
 @dataclass(frozen=True)
@@ -302,12 +310,15 @@ class DataConfig:
     target: str = "target"
     max_length: int = 256  # longest side of a training pair, in tokens
     on_long: OnLongText = "skip"
+    labels: Literal["classes", "degrees"] = "classes"  # of labelled texts; degrees: numbers in an order, 0 to n
     on_empty: Literal["error", "skip"] = "skip"
     on_bad_utf8: OnBadText = "error"
+    holdout: float = 0.0  # running text: the last share of the training text is the dev split, where none is given
 
     def __post_init__(self) -> None:
         rules = _Rules()
         rules.at_least(self, 1, "max_length")
+        rules.between(self, 0.0, 1.0, "holdout")
         given = [bool(self.corpus), bool(self.directory), bool(self.train)]
         rules.require(sum(given) <= 1, "corpus", "give one of corpus, directory and train, not several")
         for name in ("train", "dev", "test"):
@@ -352,7 +363,7 @@ class TrainingConfig:
     log_every: int = 50
     validate_every: int = 1000  # steps between validations; 0: only at the end
     validate_sentences: int = 500  # dev sentences that a validation decodes
-    metric: Literal["bleu", "chrf", "loss"] = "bleu"  # what "best" means
+    metric: Metric = "auto"  # what "best" means; auto: bleu, accuracy, exact or loss, as the task is
     patience: int = 0  # validations without improvement before stopping; 0: never
     compile: bool = False  # torch.compile the model's training step
 
@@ -361,8 +372,6 @@ class TrainingConfig:
         rules.at_least(self, 1, "steps", "batch_tokens", "accumulate", "log_every")
         rules.at_least(self, 0, "validate_every", "validate_sentences", "patience")
         rules.between(self, 0.0, 1.0, "label_smoothing", "ema")
-        text = f"to be scored by {self.metric}, validations must decode at least 1 sentence"
-        rules.require(self.metric == "loss" or self.validate_sentences > 0, "validate_sentences", text)
         rules.finish()
 
 
@@ -406,6 +415,43 @@ class DecodingConfig:
         rules.require(0.0 < self.top_p <= 1.0, "top_p", f"must be above 0 and at most 1, is {self.top_p}")
         rules.require(1 <= self.beams <= 1000, "beams", f"must be between 1 and 1000, is {self.beams}")
         rules.require(0.0 <= self.alpha <= 10.0, "alpha", f"must be between 0 and 10, is {self.alpha}")
+        text = f"must be 1 to draw tokens (temperature {self.temperature}), is {self.beams}"
+        rules.require(self.temperature == 0.0 or self.beams == 1, "beams", text)
+        rules.finish()
+
+
+@dataclass(frozen=True)
+class CorruptionConfig:
+    """What is done to a source text while training, for models that learn to undo it or to bear it."""
+
+    objective: Literal["mask", "spans", "infilling"] = "mask"  # mask: BERT's single tokens; spans: T5's; infilling: BART's
+    share: float = 0.15  # of the tokens that are hidden
+    mean_span: float = 3.0  # mean number of tokens hidden together (spans, infilling)
+    drop: float = 0.0  # classification, tagging: share of the tokens made unknown
+
+    def __post_init__(self) -> None:
+        rules = _Rules()
+        rules.require(0.0 < self.share < 1.0, "share", f"must be above 0 and below 1, is {self.share}")
+        rules.at_least(self, 1.0, "mean_span")
+        rules.between(self, 0.0, 1.0, "drop")
+        rules.finish()
+
+
+@dataclass(frozen=True)
+class StartConfig:
+    """What a run begins from: nothing, or a model that has been trained or imported."""
+
+    model: str | None = None  # directory of a model or run, whose weights and tokenizer are taken; null: begin from nothing
+    freeze: tuple[str, ...] = ()  # weights that stay as they are, by name, with * and ?: "encoder.*"
+    lora_rank: int = 0  # train only two thin matrices beside each projection, this wide; 0: train the weights themselves
+    lora_alpha: float = 16.0  # their product counts alpha / rank times
+
+    def __post_init__(self) -> None:
+        rules = _Rules()
+        rules.at_least(self, 0, "lora_rank")
+        rules.require(self.lora_alpha > 0, "lora_alpha", f"must be above 0, is {self.lora_alpha}")
+        text = "there is nothing to adapt or to keep without start.model"
+        rules.require(self.model is not None or not (self.freeze or self.lora_rank), "model", text)
         rules.finish()
 
 
@@ -433,6 +479,8 @@ class RunConfig:
     text: TextConfig = field(default_factory=TextConfig)
     data: DataConfig = field(default_factory=DataConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
+    start: StartConfig = field(default_factory=StartConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
@@ -446,4 +494,53 @@ class RunConfig:
         validated = self.training.validate_every and self.training.validate_every % self.checkpoints.every == 0
         rules.require(not best or bool(validated), "checkpoints.average_of", text)
         rules.require(self.model.tie != "all" or self.text.joint, "model.tie", '"all" needs text.joint: true')
+        self._check_task(rules)
         rules.finish()
+
+    @property
+    def metric(self) -> str:
+        """The one that says which weights are best."""
+        chosen = self.training.metric
+        return KINDS[self.task].metrics[0] if chosen == "auto" else chosen
+
+    def _check_task(self, rules: _Rules) -> None:
+        """What the task asks of the model, the vocabulary and the metric."""
+        kind, task, model = KINDS[self.task], self.task, self.model
+        text = f'the task {task} needs "{kind.architecture}"'
+        rules.require(model.architecture == kind.architecture, "model.architecture", text)
+        known = (*kind.metrics, "loss")
+        rules.require(self.metric in known, "training.metric", f"the task {task} has {' and '.join(known)}, not {self.metric}")
+        sampled = kind.samples and self.metric != "loss" and self.training.validate_sentences == 0
+        text = f"to be scored by {self.metric} (training.metric), validations must decode at least 1 sentence"
+        rules.require(not sampled, "training.validate_sentences", text)
+        rules.require((model.picture.patch > 0) == kind.pictures, "model.picture.patch", _NEEDS_PICTURES[kind.pictures])
+        pools = model.head.pool != "none"
+        text = f"the task {task} needs " + ('"class" or "mean"' if kind.pools else '"none"')
+        rules.require(pools == kind.pools, "model.head.pool", text)
+        if kind.classes:
+            rules.require(model.tie == "none", "model.tie", f'the task {task} needs "none": its outputs are no words')
+
+
+@dataclass(frozen=True)
+class TaskKind:
+    """What a task asks for, whatever its data are."""
+
+    architecture: Architecture
+    metrics: tuple[str, ...]  # the first is the one meant by "auto"; loss is always there
+    pools: bool = False  # one vector for the whole source
+    classes: bool = False  # the outputs are classes, not words
+    pictures: bool = False  # the source is a picture
+    samples: bool = False  # a validation decodes
+
+
+KINDS: dict[str, TaskKind] = {
+    "translation": TaskKind("encoder-decoder", ("bleu", "chrf"), samples=True),
+    "classification": TaskKind("encoder", ("accuracy", "error"), pools=True, classes=True),
+    "masked_lm": TaskKind("encoder", ("loss", "accuracy")),
+    "tagging": TaskKind("encoder", ("accuracy",), classes=True),
+    "language_modelling": TaskKind("decoder", ("loss",)),
+    "denoising": TaskKind("encoder-decoder", ("loss",)),
+    "picture_classification": TaskKind("encoder", ("accuracy",), pools=True, classes=True, pictures=True),
+    "captioning": TaskKind("encoder-decoder", ("exact", "bleu"), pictures=True, samples=True),
+}
+_NEEDS_PICTURES = {True: "must be above 0: the task reads pictures", False: "must be 0: the task reads text"}

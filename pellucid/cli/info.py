@@ -90,7 +90,7 @@ def _model(path: Path) -> list[tuple[str, str]]:
         state = "finished" if progress.finished else f"of {config.training.steps:,}, not finished"
         lines.append(("training", f"step {progress.step:,} {state}, {progress.tokens:,} target tokens"))
         if progress.best is not None:
-            lines.append(("best", f"dev {config.training.metric} {progress.best:.2f} at step {progress.best_step:,}"))
+            lines.append(("best", f"dev {config.metric} {progress.best:.2f} at step {progress.best_step:,}"))
     return lines
 
 

@@ -51,7 +51,7 @@ def translate(
     outputs = translator.translate_lines(
         texts(file),
         beams=beams,
-        length_penalty=length_penalty,  # type: ignore[arg-type]
+        length_penalty=length_penalty,
         alpha=alpha,
         n_best=nbest,
         batch_items=batch,

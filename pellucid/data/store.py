@@ -2,25 +2,26 @@
 
 A store is a folder of four files, the numbers little-endian:
 
-- ``tokens.bin``: the tokens of every pair, source then target, without control tokens; 2 bytes each, or 4 when a vocabulary has
-  more than 65,536 entries (reading with the wrong width would give silent garbage, so ``meta.json`` states it);
-- ``offsets.bin``: int64, where each pair begins in ``tokens.bin``, counted in tokens;
-- ``lengths.bin``: int32, two numbers a pair, the tokens of source and target;
+- ``tokens.bin``: the tokens of every example, column after column (of a pair: source, target), without control tokens; 2 bytes
+  each, or 4 when a vocabulary has more than 65,536 entries (reading with the wrong width would give silent garbage, so
+  ``meta.json`` states it);
+- ``offsets.bin``: int64, where each example begins in ``tokens.bin``, counted in tokens;
+- ``lengths.bin``: int32, the tokens of each column, as many numbers an example as there are columns;
 - ``meta.json``: format version, counts, number types, the report of what was skipped, and the fingerprint.
 
 The fingerprint says what the tokens were made from: the content of the input (by checksum, not by time stamp, which lies after
-a copy or a checkout; this costs about a second a gigabyte), both tokenizers and the settings that decide what is kept. A store
-with another fingerprint is stale and is prepared anew.
+a copy or a checkout; this costs about a second a gigabyte), the encoder and the settings that decide what is kept. A store with
+another fingerprint is stale and is prepared anew.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,48 +30,47 @@ from pellucid.base.config import DataConfig
 from pellucid.base.errors import DataError, ModelError, StorageError
 from pellucid.base.files import publish_directory, sweep, verify_directory
 from pellucid.base.progress import Progress, say
+from pellucid.data.encoders import Encoder, ExampleEncoder, PairEncoder
 from pellucid.data.formats import Record, Split
 from pellucid.data.report import Report
 
-FORMAT_VERSION = 1
+__all__ = [
+    "Encoder",
+    "ExampleEncoder",
+    "Ids",
+    "PairEncoder",
+    "StaleStoreError",
+    "Store",
+    "digest_of",
+    "fingerprint_of",
+    "open_or_prepare",
+    "prepare",
+]
+
+FORMAT_VERSION = 2  # 1 held pairs only
 
 _LARGEST_TWO_BYTE_VOCABULARY = 1 << 16
 # Encoded in one call, whichever comes first: enough to be quick, little enough for memory when lines are megabytes long.
-_CHUNK_PAIRS = 2000
+_CHUNK_EXAMPLES = 2000
 _CHUNK_CHARACTERS = 1_000_000
 
 Ids = npt.NDArray[np.integer[Any]]
 
 
-class Encoder(Protocol):
-    """What the store needs of a tokenizer."""
-
-    @property
-    def pad(self) -> int: ...
-    @property
-    def start(self) -> int: ...
-    @property
-    def end(self) -> int: ...
-    @property
-    def vocabulary_size(self) -> int: ...
-    @property
-    def fingerprint(self) -> str: ...
-
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]: ...
-
-
 class StaleStoreError(DataError):
-    """The store was made from other input, tokenizers or settings."""
+    """The store was made from other input, with another encoder or under other settings."""
 
 
 class Store:
     """The tokens of one split. Made by :func:`prepare` and :meth:`open`.
 
     Attributes:
-        lengths: (N, 2) int32, source and target length of each pair in tokens, without control tokens; memory-mapped.
+        tokens: all tokens, example after example and column after column, in one array; memory-mapped.
+        columns: how many an example has.
+        lengths: (N, columns) int32, tokens of each column of each example, without control tokens; memory-mapped.
         report: what was skipped or cropped when the store was prepared.
         fingerprint: what the tokens were made from, part by part.
-        pad, start, end: the control tokens of its tokenizers.
+        pad, start, end: the control tokens of its encoder.
     """
 
     def __init__(self, directory: Path, meta: dict[str, Any]) -> None:
@@ -78,12 +78,12 @@ class Store:
         self.report = Report.from_dict(meta["report"])
         self.fingerprint: dict[str, Any] = meta["fingerprint"]
         self.pad, self.start, self.end = (int(meta["controls"][name]) for name in ("pad", "start", "end"))
-        pairs, tokens = int(meta["pairs"]), int(meta["tokens"])
-        self._tokens = _map(directory / "tokens.bin", np.dtype(meta["dtype"]), (tokens,))
-        self._offsets = _map(directory / "offsets.bin", np.dtype("<i8"), (pairs,))
-        self.lengths = _map(directory / "lengths.bin", np.dtype("<i4"), (pairs, 2))
-        if pairs and int(self._offsets[-1]) + int(self.lengths[-1].sum()) != tokens:
-            raise _damaged(directory / "offsets.bin", "the last pair does not end with the last token")
+        examples, self.columns, tokens = (int(meta[name]) for name in ("examples", "columns", "tokens"))
+        self.tokens = _map(directory / "tokens.bin", np.dtype(meta["dtype"]), (tokens,))
+        self._offsets = _map(directory / "offsets.bin", np.dtype("<i8"), (examples,))
+        self.lengths = _map(directory / "lengths.bin", np.dtype("<i4"), (examples, self.columns))
+        if examples and int(self._offsets[-1]) + int(self.lengths[-1].sum()) != tokens:
+            raise _damaged(directory / "offsets.bin", "the last example does not end with the last token")
 
     @classmethod
     def open(cls, directory: Path, fingerprint: dict[str, Any] | None = None) -> Store:
@@ -113,33 +113,34 @@ class Store:
     def __len__(self) -> int:
         return len(self._offsets)
 
+    def column(self, index: int, column: int) -> Ids:
+        """Tokens of one column of an example, counted from 0, without control tokens: (length,)."""
+        lengths = self.lengths[index].tolist()
+        begin = int(self._offsets[index]) + sum(lengths[:column])
+        return self.tokens[begin : begin + lengths[column]]
+
     def source(self, index: int) -> Ids:
-        """Source tokens of a pair, without control tokens: (S,)."""
-        begin = int(self._offsets[index])
-        return self._tokens[begin : begin + int(self.lengths[index, 0])]
+        """Source tokens of a pair, its first column: (S,)."""
+        return self.column(index, 0)
 
     def target(self, index: int) -> Ids:
-        """Target tokens of a pair, without control tokens: (T,)."""
-        begin = int(self._offsets[index]) + int(self.lengths[index, 0])
-        return self._tokens[begin : begin + int(self.lengths[index, 1])]
+        """Target tokens of a pair, its second column: (T,)."""
+        return self.column(index, 1)
 
 
-def fingerprint_of(split: Split, tokenizers: tuple[Encoder, Encoder], config: DataConfig) -> dict[str, Any]:
+def fingerprint_of(split: Split, encoder: ExampleEncoder, config: DataConfig) -> dict[str, Any]:
     """What the tokens of a split depend on. Equal values give equal stores.
 
-    The policies for empty sides and bad bytes, and which column is the source, count; names and places of files do not.
+    The policies for empty texts and bad bytes, and which column is the source, count; names and places of files do not.
     """
+    limits = ("max_length", "on_long") if encoder.limited else ()
+    settings = (*("source", "target")[: split.columns], *limits, "on_empty", "on_bad_utf8")
     return {
         "input": [survey.sha256 for survey in split.surveys],
         "format": split.form,
-        "source tokenizer": tokenizers[0].fingerprint,
-        "target tokenizer": tokenizers[1].fingerprint,
-        "data.source": config.source,
-        "data.target": config.target,
-        "data.max_length": config.max_length,
-        "data.on_long": config.on_long,
-        "data.on_empty": config.on_empty,
-        "data.on_bad_utf8": config.on_bad_utf8,
+        "columns": split.columns,
+        **encoder.fingerprint,
+        **{f"data.{name}": getattr(config, name) for name in settings},
     }
 
 
@@ -148,34 +149,34 @@ def digest_of(fingerprint: dict[str, Any]) -> str:
     return sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()
 
 
-def open_or_prepare(split: Split, tokenizers: tuple[Encoder, Encoder], directory: Path, config: DataConfig) -> Store:
+def open_or_prepare(split: Split, encoder: ExampleEncoder, directory: Path, config: DataConfig) -> Store:
     """Opens the store at ``directory`` when it fits and is whole; otherwise says why not and prepares it.
 
     Every byte is compared with its checksum, about a second a gigabyte. Raises as :func:`prepare`.
     """
     if directory.exists():
         try:
-            store = Store.open(directory, fingerprint_of(split, tokenizers, config))
+            store = Store.open(directory, fingerprint_of(split, encoder, config))
             verify_directory(directory)
             return store
         except (DataError, ModelError) as error:
             reason = error.what if error.found is None else f"{error.what} ({error.found})"
             say(f"{error.where}: {reason}; preparing the split {split.name} anew")
-    return prepare(split, tokenizers, directory, config)
+    return prepare(split, encoder, directory, config)
 
 
-def prepare(split: Split, tokenizers: tuple[Encoder, Encoder], directory: Path, config: DataConfig) -> Store:
-    """Encodes every pair of a split and writes the store, aside first, so that ``directory`` is whole or absent.
+def prepare(split: Split, encoder: ExampleEncoder, directory: Path, config: DataConfig) -> Store:
+    """Encodes every example of a split and writes the store, aside first, so that ``directory`` is whole or absent.
 
     Args:
-        split: the pairs, read as a stream.
-        tokenizers: of source and target; may be one and the same.
+        split: the examples, read as a stream.
+        encoder: what makes tokens of them, :class:`PairEncoder` for sentence pairs.
         directory: where the store will be; an older one there is replaced. Its parent belongs to this process (a run holds
             its lock) and is made when missing; what a killed process left unfinished in it is removed.
         config: ``max_length`` and ``on_long``.
 
     Raises:
-        DataError: from reading the split; a pair too long under ``on_long: error``; no pair left.
+        DataError: from reading the split; an example too long under ``on_long: error``; none left.
         StorageError: the disk is full or may not be written to.
     """
     try:
@@ -183,10 +184,10 @@ def prepare(split: Split, tokenizers: tuple[Encoder, Encoder], directory: Path, 
     except OSError as error:
         raise StorageError("cannot be made", where=directory.parent, found=error.strerror) from None
     sweep(directory.parent)
-    fingerprint = fingerprint_of(split, tokenizers, config)
+    fingerprint = fingerprint_of(split, encoder, config)
 
     def build(aside: Path) -> None:
-        meta = _write_tokens(split, tokenizers, aside, config) | {"fingerprint": fingerprint}
+        meta = _write_tokens(split, encoder, aside, config) | {"fingerprint": fingerprint}
         text = json.dumps(meta, indent=2, ensure_ascii=False) + "\n"
         (aside / "meta.json").write_text(text, encoding="utf-8", newline="\n")
 
@@ -194,32 +195,32 @@ def prepare(split: Split, tokenizers: tuple[Encoder, Encoder], directory: Path, 
     return Store.open(directory, fingerprint)
 
 
-def _write_tokens(split: Split, tokenizers: tuple[Encoder, Encoder], aside: Path, config: DataConfig) -> dict[str, Any]:
-    source, target = tokenizers
-    largest = max(source.vocabulary_size, target.vocabulary_size)
-    dtype = np.dtype("<u2" if largest <= _LARGEST_TWO_BYTE_VOCABULARY else "<u4")
+def _write_tokens(split: Split, encoder: ExampleEncoder, aside: Path, config: DataConfig) -> dict[str, Any]:
+    dtype = np.dtype("<u2" if encoder.vocabulary_size <= _LARGEST_TWO_BYTE_VOCABULARY else "<u4")
     with (
         open(aside / "tokens.bin", "wb") as tokens,
         open(aside / "offsets.bin", "wb") as offsets,
         open(aside / "lengths.bin", "wb") as lengths,
-        Progress(split.total, "pairs", f"preparing {split.name}") as progress,
+        Progress(split.total, f"{split.unit}s", f"preparing {split.name}") as progress,
     ):
         writer = _Writer(dtype, tokens, offsets, lengths)
         for records in _chunks(split.records()):
-            sources = source.encode_batch([record.example[0] for record in records])
-            targets = target.encode_batch([record.example[1] for record in records])
-            sides = zip(records, sources, targets, strict=True)
-            writer.write([fitted for side in sides if (fitted := _fit(*side, config, split.report))])
+            examples = encoder.encode([record.example for record in records])
+            if encoder.limited:
+                pairs = zip(records, examples, strict=True)
+                examples = [fitted for record, ids in pairs if (fitted := _fit(record, ids, split, config))]
+            writer.write(examples)
             progress.update(len(records))
-    if not writer.pairs:
+    if not writer.examples:
         found = "; ".join(split.report.lines())
-        raise DataError(f"no pair left in the split {split.name}", where=split.name, found=found)
+        raise DataError(f"no {split.unit} left in the split {split.name}", where=split.name, found=found)
     return {
         "version": FORMAT_VERSION,
-        "pairs": writer.pairs,
+        "examples": writer.examples,
+        "columns": writer.columns,
         "tokens": writer.tokens,
         "dtype": dtype.str,
-        "controls": {"pad": target.pad, "start": target.start, "end": target.end},
+        "controls": encoder.controls,
         "report": split.report.to_dict(),
     }
 
@@ -230,51 +231,53 @@ def _chunks(records: Iterator[Record]) -> Iterator[list[Record]]:
     for record in records:
         chunk.append(record)
         characters += sum(map(len, record.example))
-        if len(chunk) >= _CHUNK_PAIRS or characters >= _CHUNK_CHARACTERS:
+        if len(chunk) >= _CHUNK_EXAMPLES or characters >= _CHUNK_CHARACTERS:
             yield chunk
             chunk, characters = [], 0
     if chunk:
         yield chunk
 
 
-def _fit(
-    record: Record, source: list[int], target: list[int], config: DataConfig, report: Report
-) -> tuple[list[int], list[int]] | None:
-    """The pair under the policy for over-long ones; None: left out."""
+def _fit(record: Record, ids: tuple[list[int], ...], split: Split, config: DataConfig) -> tuple[list[int], ...] | None:
+    """The tokens of an example under the policy for over-long ones; None: left out."""
     longest = config.max_length
-    if len(source) <= longest and len(target) <= longest:
-        return source, target
+    if all(len(column) <= longest for column in ids):
+        return ids
     if config.on_long == "error":
+        names = ("source ", "target ") if len(ids) == 2 else ("",) * len(ids)
         raise DataError(
-            "a pair longer than data.max_length",
+            f"a {split.unit} longer than data.max_length",
             where=record.place,
-            expected=f"at most {longest} tokens a side",
-            found=f"source {len(source):,}, target {len(target):,} tokens",
+            expected=f"at most {longest} tokens" + (" a side" if len(ids) == 2 else ""),
+            found=", ".join(f"{name}{len(column):,}" for name, column in zip(names, ids, strict=True)) + " tokens",
             advice="raise data.max_length, or set data.on_long to skip or crop",
         )
     if config.on_long == "crop":
-        report.note(f"longer than {longest} tokens, cropped", record.place)
-        return source[:longest], target[:longest]
-    report.note(f"longer than {longest} tokens, skipped", record.place)
-    report.kept -= 1
+        split.report.note(f"longer than {longest} tokens, cropped", record.place)
+        return tuple(column[:longest] for column in ids)
+    split.report.note(f"longer than {longest} tokens, skipped", record.place)
+    split.report.kept -= 1
     return None
 
 
 class _Writer:
-    """Appends pairs to the three files of numbers and counts them."""
+    """Appends examples to the three files of numbers and counts them."""
 
     def __init__(self, dtype: np.dtype[Any], tokens: IO[bytes], offsets: IO[bytes], lengths: IO[bytes]) -> None:
         self._dtype, self._files = dtype, (tokens, offsets, lengths)
-        self.pairs = self.tokens = 0
+        self.examples = self.columns = self.tokens = 0
 
-    def write(self, pairs: list[tuple[list[int], list[int]]]) -> None:
-        flat = list(itertools.chain.from_iterable(itertools.chain.from_iterable(pairs)))
-        lengths = np.array([(len(source), len(target)) for source, target in pairs], dtype="<i4").reshape(-1, 2)
+    def write(self, examples: list[tuple[list[int], ...]]) -> None:
+        if not examples:
+            return
+        self.columns = len(examples[0])
+        flat = list(itertools.chain.from_iterable(itertools.chain.from_iterable(examples)))
+        lengths = np.array([[len(column) for column in ids] for ids in examples], dtype="<i4")  # (examples, columns)
         ends = self.tokens + lengths.sum(axis=1, dtype=np.int64).cumsum()
         offsets = np.concatenate(([self.tokens], ends)).astype("<i8")
         for file, numbers in zip(self._files, (np.array(flat, dtype=self._dtype), offsets[:-1], lengths), strict=True):
             file.write(numbers.tobytes())
-        self.pairs += len(pairs)
+        self.examples += len(examples)
         self.tokens += len(flat)
 
 

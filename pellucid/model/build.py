@@ -22,6 +22,7 @@ from pellucid.model.embedding import PatchEmbedding, TokenEmbedding
 from pellucid.model.encoder import Encoder
 from pellucid.model.feed_forward import ACTIVATIONS, GATED, FeedForward
 from pellucid.model.heads import Head, Transform
+from pellucid.model.lora import LoRALinear
 from pellucid.model.positions import (
     AlibiPositions,
     LearnedPositions,
@@ -85,6 +86,8 @@ def initialise(model: nn.Module, seed: int) -> None:
             nn.init.xavier_uniform_(module.weight, generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+            if isinstance(module, LoRALinear):
+                module.initialise(generator)
         elif isinstance(module, nn.LayerNorm):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pellucid import __version__
 from pellucid.base.config import DataConfig, RunConfig
 from pellucid.data.public_sets import PUBLIC_SETS
+from pellucid.tasks.labels import Labels
 from pellucid.text.metrics import Score
 
 
@@ -26,6 +27,26 @@ d_model {model.d_model}, {n_parameters:,} parameters, a {config.text.tokenizer} 
 Train it again: `pellucid train config.yaml --out DIR`, with the `config.yaml` of the run. Use it:
 
     echo "..." | pellucid translate DIR
+"""
+
+
+def card(config: RunConfig, n_parameters: int, dev_scores: Mapping[str, float], labels: Labels | None = None) -> str:
+    """The same for the other tasks."""
+    model = config.model
+    layers = " + ".join(str(stack.n_layers) for stack in model.stacks().values())
+    classes = f"- **Classes**: {', '.join(labels.names[:50])}\n" if labels else ""
+    rows = "".join(f"| {name} | {value:.4f} |\n" for name, value in dev_scores.items())
+    scores = f"| dev split | score |\n|---|---|\n{rows}" if rows else "It was not scored while it learnt.\n"
+    return f"""# {config.task.replace("_", " ").capitalize()}
+
+A Transformer ({model.architecture}) trained with pellucid {__version__}: {layers} layers, d_model {model.d_model}, \
+{n_parameters:,} parameters.
+
+- **Data**: {_corpus(config.data)}
+{classes}- **Limits**: it knows what is like its training data, up to {model.max_length} positions.
+
+{scores}
+Train it again: `pellucid train config.yaml --out DIR`, with the `config.yaml` of the run.
 """
 
 

@@ -6,6 +6,7 @@ A run directory serves wherever a model directory does: its model is in ``model/
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -13,13 +14,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from pellucid.base.config import FORMAT_VERSION, RunConfig
+from pellucid.base.config import FORMAT_VERSION, KINDS, RunConfig
 from pellucid.base.errors import ModelError
 from pellucid.base.files import write_atomically
 from pellucid.base.recipe import from_dict, to_dict
 from pellucid.model.build import build
 from pellucid.model.positions import SinusoidalPositions
 from pellucid.model.transformer import Transformer
+from pellucid.tasks.framing import AnyTokenizer
+from pellucid.tasks.labels import LABELS, Labels
+from pellucid.text.imported import ImportedTokenizer, controls_file
 from pellucid.text.tokenizer import Tokenizer
 
 WEIGHTS = "model.safetensors"
@@ -27,7 +31,7 @@ JOINT = "tokenizer.json"
 SEPARATE = ("tokenizer.source.json", "tokenizer.target.json")
 PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
-Tokenizers = tuple[Tokenizer, Tokenizer]  # of source and target; one and the same when the vocabulary is joint
+Tokenizers = tuple[AnyTokenizer, AnyTokenizer]  # of source and target; one and the same when the vocabulary is joint
 
 
 def find(path: str | Path) -> Path:
@@ -49,9 +53,20 @@ def find(path: str | Path) -> Path:
     raise ModelError("not a model directory", where=path, expected="config.json in it", found=found, advice=advice)
 
 
-def save_model(directory: Path, config: RunConfig, tokenizers: Tokenizers, weights: dict[str, Tensor], card: str) -> None:
-    """Write weights, configuration, tokenizers and model card, each file whole or not at all; the weights last."""
-    save_tokenizers(directory, config, tokenizers)
+def save_model(
+    directory: Path,
+    config: RunConfig,
+    tokenizers: Tokenizers | None,
+    weights: dict[str, Tensor],
+    card: str,
+    labels: Labels | None = None,
+) -> None:
+    """Write weights, configuration, tokenizers, labels and model card, each file whole or not at all; the weights last."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if tokenizers is not None:
+        save_tokenizers(directory, config, tokenizers)
+    if labels is not None:
+        labels.save(directory)
     content = {"format_version": FORMAT_VERSION, **to_dict(config)}
     write_atomically(directory / "config.json", (json.dumps(content, indent=2) + "\n").encode())
     write_atomically(directory / "README.md", card.encode())
@@ -63,6 +78,31 @@ def save_tokenizers(directory: Path, config: RunConfig, tokenizers: Tokenizers) 
     directory.mkdir(parents=True, exist_ok=True)
     for path, tokenizer in dict(zip(_tokenizer_files(directory, config), tokenizers, strict=True)).items():
         tokenizer.save(path)
+
+
+def run_tokenizer(config: RunConfig, directory: Path, texts: Iterable[str]) -> AnyTokenizer:
+    """The one tokenizer of a run, of the model that it starts from, or trained on ``texts`` when there is none yet."""
+    if has_tokenizers(directory, config):
+        return _load_tokenizer(directory / JOINT)
+    if config.start.model is not None:
+        tokenizers = load_tokenizers(find(config.start.model), config)
+        if tokenizers is None:
+            raise ModelError("the model to start from has no tokenizer", where=config.start.model)
+        tokenizer = tokenizers[0]
+    else:
+        tokenizer = Tokenizer.train(texts, config.text)
+    save_tokenizers(directory, config, (tokenizer, tokenizer))
+    return tokenizer
+
+
+def run_labels(directory: Path, names: Iterable[str], *, degrees: bool = False) -> Labels:
+    """The classes of a run: those found in ``names`` when it begins."""
+    if (directory / LABELS).is_file():
+        return Labels.load(directory)
+    labels = Labels.of(names, degrees=degrees)
+    directory.mkdir(parents=True, exist_ok=True)
+    labels.save(directory)
+    return labels
 
 
 def read_config(directory: Path) -> RunConfig:
@@ -91,17 +131,36 @@ def has_tokenizers(directory: Path, config: RunConfig) -> bool:
     return all(path.is_file() for path in _tokenizer_files(directory, config))
 
 
+def has_begun(directory: Path, config: RunConfig) -> bool:
+    """Whether a run has learnt its vocabulary or classes, which binds all that follows."""
+    return has_tokenizers(directory, config) or (directory / LABELS).is_file()
+
+
 def _tokenizer_files(directory: Path, config: RunConfig) -> tuple[Path, Path]:
     """The files of the tokenizers of source and target: one and the same when the vocabulary is joint."""
     source, target = (JOINT, JOINT) if config.text.joint else SEPARATE
     return directory / source, directory / target
 
 
-def load_tokenizers(directory: Path, config: RunConfig) -> Tokenizers:
-    """The tokenizers of source and target."""
+def load_tokenizers(directory: Path, config: RunConfig) -> Tokenizers | None:
+    """The tokenizers of source and target; ``None`` for a model that came without.
+
+    Raises:
+        ModelError: they are damaged, or a model trained here has lost them.
+    """
     source_file, target_file = _tokenizer_files(directory, config)
-    source = Tokenizer.load(source_file)
-    return source, source if source_file == target_file else Tokenizer.load(target_file)
+    if not source_file.exists() and not target_file.exists() and _may_lack_tokenizers(directory, config):
+        return None
+    source = _load_tokenizer(source_file)
+    return source, source if source_file == target_file else _load_tokenizer(target_file)
+
+
+def _may_lack_tokenizers(directory: Path, config: RunConfig) -> bool:
+    return config.text.tokenizer == "imported" or config.task == "picture_classification"
+
+
+def _load_tokenizer(path: Path) -> AnyTokenizer:
+    return ImportedTokenizer.load(path) if controls_file(path).exists() else Tokenizer.load(path)
 
 
 def check_vocabularies(directory: Path, config: RunConfig, tokenizers: Tokenizers) -> None:
@@ -110,10 +169,16 @@ def check_vocabularies(directory: Path, config: RunConfig, tokenizers: Tokenizer
     Raises:
         ModelError: a tokenizer and the model come from different runs.
     """
-    paths = _tokenizer_files(directory, config)
-    sizes = (config.model.source_vocabulary, config.model.target_vocabulary)
+    paths, model = _tokenizer_files(directory, config), config.model
+    kind = KINDS[config.task]
+    sizes = (
+        None if kind.pictures or kind.architecture == "decoder" else model.source_vocabulary,
+        None if kind.classes else model.target_vocabulary,
+    )
     for path, tokenizer, size in zip(paths, tokenizers, sizes, strict=True):
-        if tokenizer.vocabulary_size != size:
+        # The tables of public models are often rounded up beyond their vocabularies.
+        spare = isinstance(tokenizer, ImportedTokenizer) and size is not None and tokenizer.vocabulary_size < size
+        if size is not None and tokenizer.vocabulary_size != size and not spare:
             raise ModelError(
                 "the tokenizer does not belong to this model",
                 where=path,

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from pellucid.base.progress import say
 from pellucid.data import batches
 from pellucid.data.store import Store
+from pellucid.tasks.framing import AnyTokenizer, pad_of, start_of, surround
 from pellucid.tasks.model_directory import Tokenizers
-from pellucid.text.tokenizer import Tokenizer
+from pellucid.text.imported import ImportedTokenizer
 from pellucid.training.loss import smoothed_cross_entropy
 from pellucid.training.protocol import Stopped
 
@@ -68,18 +69,23 @@ def from_texts(pairs: Sequence[tuple[str, ...]], tokenizers: Tokenizers, longest
     source_side, target_side = tokenizers
     for first in range(0, len(pairs), rows):
         some = list(enumerate(pairs[first : first + rows], start=first + 1))
-        source, source_mask = pad([encode(source_side, s, longest, f"source {n}") for n, (s, _) in some], source_side.pad)
-        wanted, mask = pad([encode(target_side, t, longest, f"reference {n}") for n, (_, t) in some], target_side.pad)
-        start = wanted.new_full((len(some), 1), target_side.start)
+        source, source_mask = pad([encode(source_side, s, longest, f"source {n}") for n, (s, _) in some], pad_of(source_side))
+        wanted, mask = pad([encode(target_side, t, longest, f"reference {n}") for n, (_, t) in some], pad_of(target_side))
+        start = wanted.new_full((len(some), 1), start_of(target_side))
         yield PairBatch(source, source_mask, torch.cat((start, wanted[:, :-1]), dim=1), wanted[mask], mask)
 
 
-def encode(tokenizer: Tokenizer, text: str, longest: int, name: str) -> list[int]:
-    """Tokens of a text and the end token; of one that the model has no positions for the beginning, with a warning."""
+def encode(tokenizer: AnyTokenizer, text: str, longest: int, name: str) -> list[int]:
+    """Tokens of a text and what the model expects around it: the end token, or for an imported one what it was trained with.
+
+    Of a text that the model has no positions for the beginning is taken, with a warning.
+    """
     ids = tokenizer.encode(text)
-    if len(ids) >= longest:
-        say(f"warning: {name} has {len(ids)} tokens, only the first {longest - 1} are used (model.max_length)")
-    return [*ids[: longest - 1], tokenizer.end]
+    before, after = surround(tokenizer) if isinstance(tokenizer, ImportedTokenizer) else ((), (tokenizer.end,))
+    room = longest - len(before) - len(after)
+    if len(ids) > room:
+        say(f"warning: {name} has {len(ids)} tokens, only the first {room} are used (model.max_length)")
+    return [*before, *ids[:room], *after]
 
 
 def pad(rows: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, Tensor]:

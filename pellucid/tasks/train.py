@@ -12,8 +12,10 @@ from pellucid.base.files import locked, write_atomically
 from pellucid.base.progress import say
 from pellucid.base.recipe import read, to_dict, to_yaml
 from pellucid.model.build import build, initialise
-from pellucid.tasks.model_directory import has_tokenizers
-from pellucid.tasks.translation import Translation
+from pellucid.model.lora import lora
+from pellucid.tasks.model_directory import has_begun
+from pellucid.tasks.registry import training_side
+from pellucid.tasks.start import take_weights, with_its_shape
 from pellucid.training.loop import Trainer
 
 RESOLVED = "config.yaml"
@@ -42,10 +44,11 @@ def train(config: RunConfig, directory: Path) -> None:
         runtime.keep_memory()
         runtime.apply(config.runtime)
         say(runtime.describe(config.runtime))
-        task = Translation(config, directory)
-        model = build(task.config.model)
+        task = training_side(config.task)(config, directory)
+        model = build(task.config.model, lora(config.start.lora_rank, config.start.lora_alpha))
         initialise(model, config.seed)
         say(f"{sum(weight.numel() for weight in model.parameters()):,} parameters")
+        take_weights(model, config)
         Trainer(task, model, task.config, directory).run()
 
 
@@ -56,11 +59,13 @@ def _settled(config: RunConfig, directory: Path) -> RunConfig:
     """
     path = directory / RESOLVED
     earlier = read(path) if path.exists() else None
-    if earlier is not None and has_tokenizers(directory / "data", earlier):
+    if earlier is not None and has_begun(directory / "data", earlier):
+        if config.start.model is not None and config.start == earlier.start:
+            config = replace(config, model=earlier.model, text=earlier.text)  # what it started from may have changed since
         _check_same(earlier, config, path)
         config = replace(config, runtime=earlier.runtime)
     else:
-        config = replace(config, runtime=runtime.settle(config.runtime))
+        config = replace(with_its_shape(config), runtime=runtime.settle(config.runtime))
     write_atomically(path, to_yaml(config).encode())
     return config
 

@@ -17,10 +17,10 @@ from pellucid.base.config import RunConfig
 from pellucid.base.progress import say
 from pellucid.data import batches
 from pellucid.data.readers import Split, open_split
-from pellucid.data.store import Store, open_or_prepare
+from pellucid.data.store import PairEncoder, Store, open_or_prepare
 from pellucid.model.transformer import EncoderDecoder
 from pellucid.tasks.model_card import translation_card
-from pellucid.tasks.model_directory import Tokenizers, has_tokenizers, load_tokenizers, save_model, save_tokenizers
+from pellucid.tasks.model_directory import Tokenizers, find, has_tokenizers, load_tokenizers, save_model, save_tokenizers
 from pellucid.tasks.pairs import PairBatch, from_store, mean_loss, pair_loss, whole_store
 from pellucid.tasks.translator import Translator, score
 from pellucid.text.metrics import Score
@@ -49,7 +49,7 @@ class Translation:
         self.config = replace(config, model=model)
         self.stores: dict[str, Store] = {}
         for name, split in splits.items():
-            self.stores[name] = open_or_prepare(split, self.tokenizers, directory / "data" / name, config.data)
+            self.stores[name] = open_or_prepare(split, PairEncoder(source, target), directory / "data" / name, config.data)
             for line in self.stores[name].report.lines():
                 say(f"{name}: {line}")
         self.dev_pairs = list(islice(splits["dev"], max(config.training.validate_sentences, N_SAMPLES)))
@@ -117,8 +117,13 @@ class Translation:
 
 def _tokenizers(config: RunConfig, directory: Path, train: Split) -> Tokenizers:
     """Those of this run; trained on the training split when there are none yet."""
-    if has_tokenizers(directory, config):
-        return load_tokenizers(directory, config)
+    begun = load_tokenizers(directory, config) if has_tokenizers(directory, config) else None
+    if config.start.model is not None and begun is None:
+        begun = load_tokenizers(find(config.start.model), config)
+        assert begun is not None
+        save_tokenizers(directory, config, begun)
+    if begun is not None:
+        return begun
     if config.text.joint:
         joint = Tokenizer.train(chain.from_iterable(train), config.text)
         tokenizers = (joint, joint)

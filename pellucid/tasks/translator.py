@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import torch
 from torch import Tensor
@@ -23,10 +23,11 @@ from pellucid.decoding.batching import WINDOW, in_batches
 from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError
 from pellucid.decoding.search import search
 from pellucid.model.transformer import EncoderDecoder
-from pellucid.tasks.model_directory import Tokenizers
+from pellucid.tasks.framing import AnyTokenizer, pad_of, start_of, unwritable
+from pellucid.tasks.loaded import Loaded
+from pellucid.tasks.model_directory import Tokenizers, check_vocabularies, load_model, load_tokenizers
 from pellucid.tasks.pairs import PairBatch, encode, from_texts, mean_loss, pad
 from pellucid.text.metrics import Score, bleu, chrf, not_plain
-from pellucid.text.tokenizer import Tokenizer
 from pellucid.training.protocol import Stopped
 
 
@@ -50,29 +51,37 @@ EMPTY = [Output("", 0.0, "empty")]
 STOPPED = [Output("", 0.0, "stopped")]
 
 
-class Translator:
+class Translator(Loaded[EncoderDecoder]):
     """The using side: what ``pellucid.load`` returns for a translation model.
 
     Args:
         model: with its weights.
-        tokenizers: of source and target.
+        tokenizers: of source and target; ``None``: the model came without.
         config: of the run that made it.
     """
 
-    def __init__(self, model: EncoderDecoder, tokenizers: Tokenizers, config: RunConfig) -> None:
-        self.model = model
-        self.source_tokenizer, self.target_tokenizer = tokenizers
-        self.config = config
+    def __init__(self, model: EncoderDecoder, tokenizers: Tokenizers | None, config: RunConfig) -> None:
+        super().__init__(model, config, None if tokenizers is None else tokenizers[0])
+        self._target_tokenizer = None if tokenizers is None else tokenizers[1]
+
+    @classmethod
+    def open(cls, directory: Path, config: RunConfig) -> Self:
+        """From a model directory, see :meth:`Loaded.open`."""
+        tokenizers = load_tokenizers(directory, config)
+        if tokenizers is not None:
+            check_vocabularies(directory, config, tokenizers)
+        model: Any = load_model(directory, config)
+        return cls(model, tokenizers, config)
 
     @property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer of the source, and of the target too where the vocabulary is joint."""
-        return self.source_tokenizer
+    def source_tokenizer(self) -> AnyTokenizer:
+        """The tokenizer of the source."""
+        return self.tokenizer
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.model.weight("source").device
+    def target_tokenizer(self) -> AnyTokenizer:
+        """The tokenizer of the target; the same one where the vocabulary is joint."""
+        return self._target_tokenizer or self.tokenizer
 
     def translate(
         self,
@@ -152,7 +161,7 @@ class Translator:
 
     def _search(self, items: list[list[int]], config: DecodingConfig, n_best: int) -> list[list[Hypothesis]]:
         target = self.target_tokenizer
-        source, mask = pad(items, self.source_tokenizer.pad)
+        source, mask = pad(items, pad_of(self.source_tokenizer))
         limits = (mask.sum(1) + config.max_extra).clamp(max=self.config.model.max_length)
         try:
             return search(
@@ -160,11 +169,11 @@ class Translator:
                 source.to(self.device),
                 mask.to(self.device),
                 config,
-                start=target.start,
+                start=start_of(target),
                 end=target.end,
                 limits=limits,
                 n_best=n_best,
-                forbidden=(target.pad, target.start, target.unknown),
+                forbidden=unwritable(target),
             )
         except NothingToChooseError as error:  # it knows the sentence's place in the batch, the user its text
             text = self.source_tokenizer.decode(items[error.sentence])
@@ -174,15 +183,6 @@ class Translator:
         # A model of bytes can write a line feed; N lines in must stay N lines out.
         text = self.target_tokenizer.decode(hypothesis.ids).replace("\n", " ")
         return Output(text, hypothesis.score, hypothesis.reason)
-
-    @torch.inference_mode()
-    def logits(self, ids: Tensor, *, mask: Tensor | None = None, target_ids: Tensor) -> Tensor:
-        """Logits (B, T, V) after each position of ``target_ids`` (B, T), given source ``ids`` (B, S) and their ``mask``.
-
-        Sources end with the end token, targets begin with the start token.
-        """
-        mask = None if mask is None else mask.to(self.device)
-        return self.model.eval()(ids.to(self.device), target_ids.to(self.device), source_mask=mask)
 
     def ids(self, text: str) -> Tensor:
         """Source ids of one text, the end token last, (1, S): what ``model.encode`` reads."""
@@ -202,7 +202,8 @@ class Translator:
         if not source:
             raise DataError("an empty text has no attention", advice="give a sentence")
         [[best]] = self._search([source], self.config.decoding, n_best=1)
-        written = [*best.ids, self.target_tokenizer.end] if best.reason == "end" else list(best.ids)
+        end = [token for token in [self.target_tokenizer.end] if token is not None and best.reason == "end"]
+        written = [*best.ids, *end]
         maps: list[Tensor] = []
 
         def tap(name: str, tensor: Tensor) -> Tensor:
@@ -212,7 +213,7 @@ class Translator:
 
         with torch.inference_mode():
             ids = torch.tensor([source], device=self.device)
-            target = torch.tensor([[self.target_tokenizer.start, *written[:-1]]], device=self.device)
+            target = torch.tensor([[start_of(self.target_tokenizer), *written[:-1]]], device=self.device)
             self.model.eval()(ids, target, tap=tap)
         return self.source_tokenizer.tokens(source), self.target_tokenizer.tokens(written), torch.stack(maps).float().cpu()
 

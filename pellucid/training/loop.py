@@ -17,6 +17,7 @@ from pellucid.base.config import RunConfig
 from pellucid.base.errors import MemoryLimitError
 from pellucid.base.progress import Progress as Bar
 from pellucid.base.progress import say
+from pellucid.model.lora import plain_weights
 from pellucid.training.averaging import MovingAverage, average
 from pellucid.training.checkpoints import Checkpoints, Progress, moments_of, restore_moments
 from pellucid.training.protocol import Task, Validation
@@ -25,7 +26,7 @@ from pellucid.training.schedule import learning_rate
 from pellucid.training.signals import Interrupted, StopSignals
 from pellucid.training.step import StepResult, arithmetic, make_optimizer, seed_step, train_step
 
-LOWER_IS_BETTER = frozenset({"loss"})
+LOWER_IS_BETTER = frozenset({"loss", "error"})
 
 
 @dataclass
@@ -53,8 +54,7 @@ class Trainer:
         if config.training.compile:
             self.trained = cast("nn.Module", torch.compile(model, dynamic=True))
         self.optimizer = make_optimizer(model, config.optimizer)
-        metric = config.training.metric
-        self.sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+        self.sign = -1.0 if config.metric in LOWER_IS_BETTER else 1.0
         self.checkpoints = Checkpoints(directory, config.checkpoints, higher_is_better=self.sign > 0)
         self.progress = Progress()
         self.average: MovingAverage | None = None
@@ -189,12 +189,12 @@ class Trainer:
 
     def _judge(self, found: Validation) -> None:
         progress = self.progress
-        score = found.metrics[self.config.training.metric]
+        score = found.metrics[self.config.metric]
         progress.scores[str(progress.step)] = score
         better = progress.best is None or self.sign * score > self.sign * progress.best
         if better:
             progress.best, progress.best_step, progress.worse = score, progress.step, 0
-            self.task.save_model(dict(self.model.state_dict()), self.directory / "model")
+            self.task.save_model(plain_weights(self.model), self.directory / "model")
         else:
             progress.worse += 1
         self.record.add({"step": progress.step, **_dev(found)})
@@ -222,7 +222,7 @@ class Trainer:
         self.model.load_state_dict(average(files))
         found = self.task.validate(self.model.eval(), stop)
         if not stop():
-            self.task.save_model(dict(self.model.state_dict()), self.directory / "model")
+            self.task.save_model(plain_weights(self.model), self.directory / "model")
             self.record.add({"step": self.progress.step, "averaged": len(files), **_dev(found)})
             self.record.write_tables()
             say(f"the model is the average of {len(files)} checkpoints: {_in_words(found)}")

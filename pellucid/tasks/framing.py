@@ -1,0 +1,59 @@
+"""What stands around a text when a model reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pellucid.base.errors import ModelError
+from pellucid.base.progress import say
+from pellucid.text.imported import ImportedTokenizer
+from pellucid.text.tokenizer import Tokenizer
+
+AnyTokenizer = Tokenizer | ImportedTokenizer
+
+
+def pad_of(tokenizer: AnyTokenizer) -> int:
+    """What fills up the rows of a batch: any token will do where the vocabulary has none for it, since masks hide it."""
+    return tokenizer.pad or 0
+
+
+def start_of(tokenizer: AnyTokenizer) -> int:
+    """What a decoder reads first.
+
+    Raises:
+        ModelError: the vocabulary has no such token.
+    """
+    if tokenizer.start is None:
+        raise ModelError("the vocabulary has no start token", expected="one in controls.json")
+    return tokenizer.start
+
+
+def unwritable(tokenizer: AnyTokenizer) -> tuple[int, ...]:
+    """Tokens that an output never holds: padding, start, unknown; but the end token, if it is one of these."""
+    some = (tokenizer.pad, tokenizer.start, tokenizer.unknown)
+    return tuple(token for token in some if token is not None and token != tokenizer.end)
+
+
+def frame(tokenizer: AnyTokenizer, ids: Sequence[int], longest: int, name: str | None = None) -> list[int]:
+    """Tokens of a text for an encoder that stands alone: start, whose vector may stand for the whole text, and end around them.
+
+    An imported tokenizer knows what its model expects. Of a text that the model has no positions for, the beginning is taken.
+
+    Args:
+        tokenizer: that made ``ids``.
+        ids: tokens without control tokens.
+        longest: positions that the model has.
+        name: of the text, for a warning when it is cut; ``None``: nothing is said.
+    """
+    before, after = surround(tokenizer)
+    room = longest - len(before) - len(after)
+    if len(ids) > room and name is not None:
+        say(f"warning: {name} has {len(ids)} tokens, only the first {room} are used (model.max_length)")
+    return [*before, *ids[:room], *after]
+
+
+def surround(tokenizer: AnyTokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Control tokens before and after a text."""
+    if isinstance(tokenizer, ImportedTokenizer):
+        return tokenizer.prefix, tokenizer.suffix
+    return (tokenizer.start,), (tokenizer.end,)

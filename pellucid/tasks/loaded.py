@@ -1,0 +1,120 @@
+"""What ``pellucid.load`` returns, whatever the task: a model with its tokenizer and configuration, and its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar
+
+import torch
+from torch import Tensor
+
+from pellucid.base.config import RunConfig
+from pellucid.base.errors import ModelError
+from pellucid.model.transformer import DecoderOnly, EncoderDecoder, EncoderOnly
+from pellucid.tasks.framing import AnyTokenizer
+from pellucid.tasks.labels import Labels
+from pellucid.tasks.model_directory import check_vocabularies, load_model, load_tokenizers
+
+ModelType = TypeVar("ModelType", bound=EncoderDecoder | EncoderOnly | DecoderOnly)
+
+
+class Loaded(Generic[ModelType]):
+    """The using side of a task.
+
+    Args:
+        model: with its weights.
+        config: of the run that made it.
+        tokenizer: of the source; ``None`` where the directory has none: then only :meth:`logits` works.
+        labels: names of the classes, where there are any.
+    """
+
+    def __init__(
+        self, model: ModelType, config: RunConfig, tokenizer: AnyTokenizer | None = None, labels: Labels | None = None
+    ) -> None:
+        self.model, self.config = model, config
+        self._tokenizer, self._labels = tokenizer, labels
+
+    @classmethod
+    def open(cls, directory: Path, config: RunConfig) -> Self:
+        """From a model directory whose configuration has been read.
+
+        Raises:
+            ModelError: something in it is missing or damaged.
+        """
+        tokenizers = load_tokenizers(directory, config)
+        if tokenizers is not None:
+            check_vocabularies(directory, config, tokenizers)
+        labels = Labels.load(directory) if (directory / "labels.json").is_file() else None
+        model: Any = load_model(directory, config)
+        return cls(model, config, None if tokenizers is None else tokenizers[0], labels)
+
+    def to(self, device: str, dtype: torch.dtype) -> Self:
+        """Move and convert the weights."""
+        self.model.to(device, dtype)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.weight("output").device
+
+    @property
+    def tokenizer(self) -> AnyTokenizer:
+        """The tokenizer of the source.
+
+        Raises:
+            ModelError: the model came without one.
+        """
+        if self._tokenizer is None:
+            advice = "use .logits(ids), or put the tokenizer's files beside the weights"
+            raise ModelError("this model has no tokenizer, so it cannot read texts", advice=advice)
+        return self._tokenizer
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes; their numbers where they have none."""
+        if self._labels is None:
+            return tuple(map(str, range(self.config.model.target_vocabulary)))
+        return self._labels.names
+
+    @torch.inference_mode()
+    def logits(self, ids: Tensor, *, mask: Tensor | None = None, target_ids: Tensor | None = None) -> Tensor:
+        """The model's logits as they are.
+
+        Args:
+            ids: (B, S) source tokens, or (B, channels, height, width) pixels.
+            mask: (B, S) True = real token.
+            target_ids: (B, T) target tokens; encoder-decoders need them, others have none.
+        """
+        mask = None if mask is None else mask.to(self.device)
+        model: EncoderDecoder | EncoderOnly | DecoderOnly = self.model.eval()
+        ids = ids.to(self.device)
+        if isinstance(model, EncoderDecoder):
+            if target_ids is None:
+                raise ModelError("an encoder-decoder needs target_ids", advice="give what its decoder reads, start token first")
+            return model(ids, target_ids.to(self.device), source_mask=mask)
+        return model(ids, source_mask=mask) if isinstance(model, EncoderOnly) else model(ids, mask=mask)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What an evaluation found.
+
+    Args:
+        values: by name, in the order in which they are shown.
+        lines: the model's answers, one a text, in their order.
+        count: texts.
+    """
+
+    values: dict[str, float]
+    lines: list[str]
+    count: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**self.values, "examples": self.count}
+
+    def shown(self) -> list[tuple[str, str]]:
+        """Name and value of each score, to be printed."""
+        return [(name, f"{value:.4f}") for name, value in self.values.items()] + [("examples", f"{self.count:,}")]

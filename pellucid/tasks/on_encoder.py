@@ -1,0 +1,160 @@
+"""What the tasks of an encoder that stands alone have in common: a batch, its loss, what is saved, and the using side's base.
+
+Shapes: B texts, S positions, N targets, V vocabulary or classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pellucid.base.config import RunConfig
+from pellucid.data.readers import Split
+from pellucid.data.store import ExampleEncoder
+from pellucid.tasks.framing import AnyTokenizer, frame
+from pellucid.tasks.labels import Labels
+from pellucid.tasks.model_card import card
+from pellucid.tasks.model_directory import save_model
+from pellucid.tasks.prepared import Prepared
+from pellucid.training.loss import smoothed_cross_entropy
+from pellucid.training.protocol import Stopped
+
+
+@dataclass(frozen=True)
+class EncoderBatch:
+    """Texts, padded on the right, and what is to be found out of them."""
+
+    source: Tensor  # (B, S) framed tokens
+    source_mask: Tensor | None  # (B, S) True = real token; None: no padding
+    target: Tensor  # (N,) classes or tokens, row after row
+    wanted: Tensor | None  # (B, S) True where they are asked for; None: one for each text
+
+    def to(self, device: str | torch.device) -> Self:
+        """The same on another device."""
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device)
+
+        masks = {"source_mask": move(self.source_mask), "wanted": move(self.wanted)}
+        return replace(self, source=self.source.to(device), target=self.target.to(device), **masks)
+
+
+class OnEncoder(Prepared):
+    """The training side of such a task.
+
+    Args:
+        config: of the run, vocabulary sizes filled in.
+        splits: "train" and "dev".
+        encoder: texts to tokens; a source comes framed.
+        directory: of the run.
+        tokenizer: of the source.
+        labels: names of the classes, where there are any.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        splits: Mapping[str, Split],
+        encoder: ExampleEncoder,
+        directory: Path,
+        tokenizer: AnyTokenizer,
+        labels: Labels | None = None,
+    ) -> None:
+        super().__init__(config, splits, encoder, directory)
+        self.tokenizer, self.labels = tokenizer, labels
+        self.dev_scores: dict[str, float] = {}
+
+    def count(self, batch: EncoderBatch) -> int:
+        """Targets of a batch."""
+        return len(batch.target)
+
+    def loss(self, model: nn.Module, batch: EncoderBatch) -> Tensor:
+        """Cross-entropy, summed over the targets."""
+        smoothing = self.config.training.label_smoothing
+
+        def readout(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+            return smoothed_cross_entropy(x, weight, batch.target, smoothing, bias)
+
+        return model(batch.source, source_mask=batch.source_mask, wanted=batch.wanted, readout=readout)
+
+    def describe(self, examples: Sequence[int]) -> list[str]:
+        """Number and text of training examples."""
+        store = self.stores["train"]
+        return [f"text {i}: {self.tokenizer.decode(store.column(int(i), 0).tolist())}" for i in examples]
+
+    def save_model(self, weights: dict[str, Tensor], directory: Path) -> None:
+        """Write a model directory, with the scores of the last validation on its card."""
+        n_parameters = sum(weight.numel() for weight in weights.values())
+        text = card(self.config, n_parameters, self.dev_scores, self.labels)
+        save_model(directory, self.config, (self.tokenizer, self.tokenizer), weights, text, self.labels)
+
+
+def logits_of(model: nn.Module, batch: EncoderBatch) -> Tensor:
+    """(N, V) for the targets of a batch."""
+    return model(batch.source, source_mask=batch.source_mask, wanted=batch.wanted)
+
+
+@torch.inference_mode()
+def score(model: nn.Module, some: Iterable[EncoderBatch], stopped: Stopped = lambda: False) -> dict[str, float]:
+    """Cross-entropy per target in nats, and the share of targets that have the largest logit, in percent."""
+    device = next(model.parameters()).device
+    total = right = count = 0.0
+    for batch in some:
+        if stopped():
+            break
+        batch = batch.to(device)
+        logits = logits_of(model, batch).float()
+        total += nn.functional.cross_entropy(logits, batch.target, reduction="sum").item()
+        right += (logits.argmax(-1) == batch.target).sum().item()
+        count += len(batch.target)
+    return {"loss": total / max(count, 1), "accuracy": 100 * right / max(count, 1)}
+
+
+class FramedTexts:
+    """Texts of one column to framed tokens: an encoder for the store."""
+
+    limited = True
+
+    def __init__(self, tokenizer: AnyTokenizer, longest: int) -> None:
+        self.tokenizer, self.longest = tokenizer, longest
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What the tokens depend on."""
+        return {"tokenizer": self.tokenizer.fingerprint}
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Largest token, plus 1."""
+        return self.tokenizer.vocabulary_size
+
+    @property
+    def controls(self) -> dict[str, int]:
+        """Padding, start and end; a vocabulary may lack the last two."""
+        pad = self.tokenizer.pad or 0
+        return {"pad": pad, "start": self.tokenizer.start or pad, "end": self.tokenizer.end or pad}
+
+    def encode(self, examples: Sequence[tuple[str, ...]]) -> list[tuple[list[int], ...]]:
+        """The framed tokens of each text."""
+        found = self.tokenizer.encode_batch([example[0] for example in examples])
+        return [(frame(self.tokenizer, ids, self.longest),) for ids in found]
+
+
+def in_rows(
+    tokenizer: AnyTokenizer, texts: Sequence[str], longest: int, rows: int = 64
+) -> Iterator[tuple[list[int], list[list[int]]]]:
+    """Texts framed, those of like lengths together: the numbers of the texts of a batch, and their tokens."""
+    ids = [
+        frame(tokenizer, found, longest, f"text {number}")
+        for number, found in enumerate(tokenizer.encode_batch(list(texts)), start=1)
+    ]
+    order = np.argsort([-len(row) for row in ids], kind="stable")
+    for first in range(0, len(ids), rows):
+        chosen = [int(number) for number in order[first : first + rows]]
+        yield chosen, [ids[number] for number in chosen]

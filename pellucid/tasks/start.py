@@ -1,0 +1,85 @@
+"""Beginning from a model that has been trained or imported: its shape, its weights, what of it may learn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from pellucid.base.config import RunConfig
+from pellucid.base.errors import UsageError
+from pellucid.base.progress import say
+from pellucid.model.lora import ADDED, plain_weights
+from pellucid.tasks.model_directory import find, load_model, read_config
+
+
+def with_its_shape(config: RunConfig) -> RunConfig:
+    """The configuration with the shape and the vocabulary of ``start.model``; without one, as it is.
+
+    For the same task the model is as it was; for another one the recipe says head, ties and dropout.
+
+    Raises:
+        ModelError: there is no model, or it is damaged.
+        UsageError: it has another architecture than the task needs.
+    """
+    if config.start.model is None:
+        return config
+    before = read_config(find(config.start.model))
+    shape = before.model
+    if shape.architecture != config.model.architecture:
+        raise UsageError(
+            "the model to start from has another architecture",
+            where="start.model",
+            expected=config.model.architecture,
+            found=f"{shape.architecture} ({before.task})",
+        )
+    if before.task != config.task:
+        ours = config.model
+        dropouts = {name: getattr(ours, name) for name in ("dropout", "attention_dropout", "activation_dropout")}
+        shape = replace(shape, head=ours.head, tie=ours.tie, **dropouts)
+    return replace(config, model=shape, text=before.text)
+
+
+def take_weights(model: nn.Module, config: RunConfig) -> None:
+    """Put the weights of ``start.model`` into a model that has been initialised, and freeze what is to stay.
+
+    Weights that have no match there, such as the head of another task, keep their first values.
+
+    Raises:
+        UsageError: a pattern of ``start.freeze`` fits no weight.
+    """
+    start = config.start
+    if start.model is None:
+        return
+    directory = find(start.model)
+    before = load_model(directory, read_config(directory)).state_dict()
+    own = model.state_dict()
+    new = []
+    for name in plain_weights(model):
+        if name in before and before[name].shape == own[name].shape:
+            own[name].copy_(before[name])
+        else:
+            new.append(name)
+    say(f"{len(own) - len(new)} of {len(own)} weights from {directory}" + (f"; new: {', '.join(new)}" if new else ""))
+    _freeze(model, config, set(new))
+
+
+def _freeze(model: nn.Module, config: RunConfig, new: set[str]) -> None:
+    start = config.start
+    parameters = dict(model.named_parameters())
+    for pattern in start.freeze:
+        fitting = [name for name in parameters if fnmatchcase(name, pattern)]
+        if not fitting:
+            advice = "`pellucid info DIR --weights` lists their names"
+            raise UsageError("no weight has such a name", where="start.freeze", found=pattern, advice=advice)
+        for name in fitting:
+            parameters[name].requires_grad_(False)
+    if start.lora_rank:
+        for name, parameter in parameters.items():
+            parameter.requires_grad_(name.rpartition(".")[2] in ADDED or name in new)
+    learning = sum(parameter.numel() for parameter in parameters.values() if parameter.requires_grad)
+    if learning < sum(parameter.numel() for parameter in parameters.values()):
+        say(f"{learning:,} of them learn")
+    if not learning:
+        raise UsageError("every weight is frozen", where="start.freeze", found=", ".join(start.freeze))
