@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from pellucid.cli.options import common
-
-if TYPE_CHECKING:
-    from pellucid.base.config import DataConfig
-    from pellucid.tasks.translator import Evaluation
 
 
 @click.command()
@@ -35,37 +30,30 @@ def evaluate(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Score MODEL, a run or model directory, on a split or on two aligned files: BLEU, chrF, loss and speed."""
+    """Score MODEL, a run or model directory, on a split of its corpus, or a translator on two aligned files."""
     if (source is None) != (reference is None):
         raise click.UsageError("--source and --reference belong together")
     if source is not None and split is not None:
         raise click.UsageError("give --split, or --source and --reference, not both")
     from pellucid.base.files import write_atomically
     from pellucid.tasks.load import load
+    from pellucid.tasks.needs import need
 
-    translator = load(model, precision)
+    loaded = load(model, precision)
+    width = {} if beams is None else {"beams": beams}
     if source is not None and reference is not None:
-        given, pairs = {"source": str(source), "reference": str(reference)}, _pairs_of_files(source, reference)
+        given = {"source": str(source), "reference": str(reference)}
+        found = need(loaded, "translate", model).evaluate(_pairs_of_files(source, reference), **width)
     else:
-        given, pairs = {"split": split or "test"}, _pairs_of_split(translator.config.data, split or "test")
-    found = translator.evaluate(pairs, beams=beams)
+        given = {"split": split or "test"}
+        found = loaded.evaluate_split(split or "test", **width)
     if output is not None:
         write_atomically(output, "".join(f"{line}\n" for line in found.outputs).encode())
     if as_json:
         click.echo(json.dumps({**given, **found.to_dict()}, indent=2))
     else:
-        _print(found)
-
-
-def _pairs_of_split(data: DataConfig, name: str) -> list[tuple[str, ...]]:
-    from pellucid.base.progress import say
-    from pellucid.data.readers import open_split
-
-    split = open_split(data, name)
-    pairs = list(split)
-    for line in split.report.lines():  # which pairs were left out, if any
-        say(f"{name}: {line}")
-    return pairs
+        for name, value in found.shown():
+            click.echo(f"{name:<12}{value}")
 
 
 def _pairs_of_files(source: Path, reference: Path) -> list[tuple[str, ...]]:
@@ -76,10 +64,3 @@ def _pairs_of_files(source: Path, reference: Path) -> list[tuple[str, ...]]:
 
     Split("given", (source, reference), "aligned files", DataConfig()).check_counts()
     return list(zip(texts(source), texts(reference), strict=True))
-
-
-def _print(found: Evaluation) -> None:
-    for title, score in (("BLEU", found.scores["bleu"]), ("chrF", found.scores["chrf"])):
-        click.echo(f"{title:<12}{score.score:.2f}   {score.signature}")
-    click.echo(f"{'loss':<12}{found.loss:.4f} nats per target token, perplexity {found.perplexity:.3f}")
-    click.echo(f"{'speed':<12}{found.sentences_per_second:.1f} sentences a second ({len(found.outputs)} sentences)")

@@ -10,7 +10,7 @@ import click
 from pellucid.cli.options import common
 
 if TYPE_CHECKING:
-    from pellucid.base.config import ModelConfig
+    from pellucid.base.config import ModelConfig, RunConfig
 
 
 @click.command()
@@ -75,14 +75,14 @@ def _model(path: Path) -> list[tuple[str, str]]:
     from pellucid.tasks.model_directory import find
     from pellucid.training.checkpoints import newest_progress
 
-    translator = load(path, device="cpu")
-    config, model = translator.config, translator.model
+    loaded = load(path, device="cpu")
+    config, model = loaded.config, loaded.model
     lines = [
         ("model", str(find(path))),
-        ("task", f"{config.task}, {config.data.source} to {config.data.target}"),
+        ("task", config.task + (f", {config.data.source} to {config.data.target}" if config.task == "translation" else "")),
         ("shape", _shape(config.model)),
         ("parameters", f"{sum(weight.numel() for weight in model.parameters()):,}"),
-        ("text", f"{config.text.tokenizer}, {config.model.source_vocabulary:,} and {config.model.target_vocabulary:,} entries"),
+        ("inputs", _inputs(config)),
         ("decoding", f"{config.decoding.beams} beams, {config.decoding.length_penalty} penalty, alpha {config.decoding.alpha}"),
     ]
     progress = newest_progress(path)
@@ -94,8 +94,17 @@ def _model(path: Path) -> list[tuple[str, str]]:
     return lines
 
 
+def _inputs(config: RunConfig) -> str:
+    model = config.model
+    if model.picture.patch:
+        picture = model.picture
+        return f"pictures, {picture.height} x {picture.width}, squares of {picture.patch}; {model.target_vocabulary:,} outputs"
+    return f"{config.text.tokenizer} tokens, {model.source_vocabulary:,} and {model.target_vocabulary:,} entries"
+
+
 def _shape(model: ModelConfig) -> str:
+    layers = " + ".join(str(stack.n_layers) for stack in model.stacks().values())
     return (
-        f"{model.architecture}, {model.encoder.n_layers} + {model.decoder.n_layers} layers, d_model {model.d_model}, "
+        f"{model.architecture}, {layers} layers, d_model {model.d_model}, "
         f"{model.norm}-norm, {model.activation}, {model.positions} positions"
     )

@@ -11,11 +11,14 @@ import click
 
 from pellucid import __version__
 from pellucid.base.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, MemoryLimitError, PellucidError, StorageError
+from pellucid.cli.classify import classify
 from pellucid.cli.data import data
 from pellucid.cli.evaluate import evaluate
+from pellucid.cli.fill import fill
 from pellucid.cli.info import info
 from pellucid.cli.options import DEBUG, common
 from pellucid.cli.plot import plot
+from pellucid.cli.tag import tag
 from pellucid.cli.train import train
 from pellucid.cli.translate import translate
 
@@ -27,7 +30,7 @@ def pellucid() -> None:
     """The Transformer, clear enough to see through: train it, use it, look inside it."""
 
 
-for _verb in (train, translate, evaluate, info, plot, data):
+for _verb in (train, translate, classify, fill, tag, evaluate, info, plot, data):
     pellucid.add_command(_verb)
 
 

@@ -44,8 +44,9 @@ def translate(
     from pellucid.cli.texts import STANDARD_INPUT, texts
     from pellucid.decoding.batching import WINDOW
     from pellucid.tasks.load import load
+    from pellucid.tasks.needs import need
 
-    translator = load(model, precision)
+    translator = need(load(model, precision), "translate", model)
     # Somebody who types wants an answer to each line; a file is better read in stretches and sorted by length.
     typed = file == STANDARD_INPUT and sys.stdin.isatty()
     outputs = translator.translate_lines(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError
+from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError, has_ended
 from pellucid.decoding.ranking import largest_sums
 
 
@@ -39,11 +39,11 @@ class Beam:
         limits: (N,) int64, most tokens of each output, the end token included.
         beams: K.
         n_best: hypotheses kept of each sentence, at most K.
-        end: id of the end token.
+        end: id of the end token; None: only the limit closes an output.
         penalty: the length penalty as a function of n, which must not fall with n.
     """
 
-    def __init__(self, limits: Tensor, *, beams: int, n_best: int, end: int, penalty: Callable[[int], float]) -> None:
+    def __init__(self, limits: Tensor, *, beams: int, n_best: int, end: int | None, penalty: Callable[[int], float]) -> None:
         self.beams, self.n_best, self.end, self.penalty = beams, n_best, end, penalty
         self.hypotheses: list[list[Hypothesis]] = [[] for _ in limits]
         self.live = list(range(len(limits)))  # number in the batch of each sentence still searched
@@ -58,7 +58,7 @@ class Beam:
     def choose(self, log_probabilities: Tensor) -> tuple[Tensor, Tensor]:
         """Takes (R, V), gives the rows to go on with and the token that each goes on with."""
         totals, rows, ids = self._candidates(log_probabilities)  # (S, 2K) each
-        ended, at_limit = ids == self.end, self.limits <= self.tokens.shape[1] + 1
+        ended, at_limit = has_ended(ids, self.end), self.limits <= self.tokens.shape[1] + 1
         self._keep(totals, rows, ids, closed=ended | at_limit[:, None])
         living, order = totals.masked_fill(ended, -torch.inf).sort(dim=1, descending=True, stable=True)
         living, order = living[:, : self.beams], order[:, : self.beams]  # (S, K)

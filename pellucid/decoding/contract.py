@@ -2,6 +2,9 @@
 
 Legend: B sentences, S source length, R rows, T new positions, V vocabulary. With ``beams`` rows a sentence,
 ``R = B * beams`` and row ``r`` belongs to sentence ``r // beams``. Every kind of model keeps the same contract.
+
+For a decoder-only model the source is the prompt without its last token, and that token is the first one fed to ``step``.
+A row of the mask may then be False throughout: a prompt of one token leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ class State(Protocol):
 
     @property
     def length(self) -> int:
-        """Positions taken in so far, the start token included."""
+        """Positions taken in so far: those of the prompt where the model is decoder-only, the start token, the output."""
         ...
 
     def select(self, rows: Tensor, /) -> None:
@@ -43,7 +46,7 @@ class Model(Protocol[MemoryType, StateType]):
         ...
 
     def start(self, memory: MemoryType, /, beams: int = 1) -> StateType:
-        """An empty state of ``beams`` rows a sentence."""
+        """The state of outputs not yet begun, ``beams`` rows a sentence; a decoder-only model has taken the prompt in."""
         ...
 
     def step(self, ids: Tensor, state: StateType, /) -> tuple[Tensor, StateType]:

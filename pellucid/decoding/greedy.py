@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError
+from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError, has_ended
 from pellucid.decoding.ranking import largest
 
 
@@ -19,11 +19,11 @@ class Greedy:
 
     Args:
         limits: (N,) int64, most tokens of each output, the end token included.
-        end: id of the end token.
+        end: id of the end token; None: only the limit closes an output.
         penalty: the length penalty as a function of the number of tokens; it changes the score, never the choice.
     """
 
-    def __init__(self, limits: Tensor, *, end: int, penalty: Callable[[int], float]) -> None:
+    def __init__(self, limits: Tensor, *, end: int | None, penalty: Callable[[int], float]) -> None:
         self.end, self.penalty = end, penalty
         self.hypotheses: list[list[Hypothesis]] = [[] for _ in limits]
         self.live = list(range(len(limits)))  # sentence of each row
@@ -33,10 +33,11 @@ class Greedy:
 
     def choose(self, log_probabilities: Tensor) -> tuple[Tensor | None, Tensor]:
         """Takes (R, V), gives the rows to go on with (None: all) and the token that each goes on with."""
-        best, ids = largest(log_probabilities)  # (R,)
-        self.totals = self.totals + best
+        values, ids = self.pick(log_probabilities)  # (R,)
+        self.totals = self.totals + values
         self.tokens = torch.cat((self.tokens, ids[:, None]), dim=1)  # (R, T + 1)
-        going_on = (ids != self.end) & (self.limits > self.tokens.shape[1]) & (self.totals > -torch.inf)  # NaN: False
+        at_limit = self.limits <= self.tokens.shape[1]
+        going_on = ~has_ended(ids, self.end) & ~at_limit & (self.totals > -torch.inf)  # NaN: False
         if going_on.all():
             return None, ids
         self._finish((~going_on).nonzero().flatten())
@@ -44,6 +45,10 @@ class Greedy:
         self.live = [self.live[row] for row in rows.tolist()]
         self.limits, self.totals, self.tokens = self.limits[rows], self.totals[rows], self.tokens[rows]
         return rows, ids[rows]
+
+    def pick(self, log_probabilities: Tensor) -> tuple[Tensor, Tensor]:
+        """Takes (R, V), gives log probability and id of the next token of each row: (R,) each."""
+        return largest(log_probabilities)
 
     def _finish(self, rows: Tensor) -> None:
         done = zip(rows.tolist(), self.totals[rows].tolist(), self.tokens[rows].tolist(), strict=True)

@@ -1,10 +1,13 @@
-"""One output of a search, and the error when there can be none."""
+"""One output of a search, what closes it, and the error when there can be none."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+import torch
+from torch import Tensor
 
 from pellucid.base.errors import ModelError
 
@@ -16,7 +19,7 @@ class Hypothesis:
     """A finished output.
 
     Attributes:
-        ids: its tokens, without start and end.
+        ids: its tokens, without what it began from (start token, prompt) and without the end token.
         score: ``log_probability`` divided by the length penalty; larger is better.
         log_probability: sum of the natural log probabilities of its tokens, the end token included where there is one.
         reason: ``end``, the model chose the end token; ``length``, the output was cut at its limit.
@@ -28,11 +31,18 @@ class Hypothesis:
     reason: Reason
 
     @classmethod
-    def close(cls, tokens: Sequence[int], log_probability: float, *, end: int, penalty: Callable[[int], float]) -> Hypothesis:
+    def close(
+        cls, tokens: Sequence[int], log_probability: float, *, end: int | None, penalty: Callable[[int], float]
+    ) -> Hypothesis:
         """From all tokens chosen, the end token last unless the output was cut; they all count in the penalty."""
         ended = tokens[-1] == end
         ids = tuple(tokens[:-1] if ended else tokens)
         return cls(ids, log_probability / penalty(len(tokens)), log_probability, "end" if ended else "length")
+
+
+def has_ended(ids: Tensor, end: int | None) -> Tensor:
+    """Where the tokens of any shape are the end token; nowhere if there is none."""
+    return torch.zeros_like(ids, dtype=torch.bool) if end is None else ids == end
 
 
 class NothingToChooseError(ModelError):

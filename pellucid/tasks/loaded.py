@@ -103,12 +103,12 @@ class Scores:
 
     Args:
         values: by name, in the order in which they are shown.
-        lines: the model's answers, one a text, in their order.
+        outputs: the model's answers, one a text, in their order; empty where it gives none.
         count: texts.
     """
 
     values: dict[str, float]
-    lines: list[str]
+    outputs: list[str]
     count: int
 
     def to_dict(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pellucid.base.config import ConfigProblems, DecodingConfig, Penalty, RunCon
 from pellucid.base.errors import DataError, ModelError, UsageError
 from pellucid.base.plots import plot_attention
 from pellucid.base.progress import Progress, say
+from pellucid.data.readers import open_split
 from pellucid.decoding.batching import WINDOW, in_batches
 from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError
 from pellucid.decoding.search import search
@@ -233,6 +234,14 @@ class Translator(Loaded[EncoderDecoder]):
         title = f"cross-attention, layer {layer % n_layers}, {name}"
         plot_attention(chosen.numpy(), source, target, title, path)
 
+    def evaluate_split(self, name: str, *, beams: int | None = None) -> Evaluation:
+        """Score the model on a split of the corpus that it was trained on."""
+        split = open_split(self.config.data, name)
+        pairs = list(split)
+        for line in split.report.lines():  # which pairs were left out, if any
+            say(f"{name}: {line}")
+        return self.evaluate(pairs, beams=beams)
+
     def evaluate(self, pairs: Sequence[tuple[str, ...]], *, beams: int | None = None) -> Evaluation:
         """Translate the first sides and score them against the second.
 
@@ -301,6 +310,15 @@ class Evaluation:
             "cut": self.cut,
             "sentences_per_second": self.sentences_per_second,
         }
+
+    def shown(self) -> list[tuple[str, str]]:
+        """Name and value of each score, to be printed."""
+        scores = [("BLEU", self.scores["bleu"]), ("chrF", self.scores["chrf"])]
+        return [
+            *((title, f"{score.score:.2f}   {score.signature}") for title, score in scores),
+            ("loss", f"{self.loss:.4f} nats per target token, perplexity {self.perplexity:.3f}"),
+            ("speed", f"{self.sentences_per_second:.1f} sentences a second ({len(self.outputs)} sentences)"),
+        ]
 
     @property
     def perplexity(self) -> float:

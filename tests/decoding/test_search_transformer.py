@@ -97,6 +97,17 @@ def test_transformer_scores_equal_teacher_forcing() -> None:
         assert [ones[rank].log_probability for ones in found] == pytest.approx(totals, abs=1e-4)
 
 
+def test_transformer_draws_the_same_text_alone_and_in_a_batch() -> None:
+    model, config = transformer("pre"), DecodingConfig(beams=1, max_extra=8, temperature=1.3, top_k=9, top_p=0.97)
+    batch = search(model, *padded(SOURCES), config, start=START, end=END, seeds=range(40, 47))
+    assert len({len(one.ids) for (one,) in batch}) > 3
+    for seed, source, found in zip(range(40, 47), SOURCES, batch, strict=True):
+        (alone,) = search(model, *padded([source]), config, start=START, end=END, seeds=[seed])
+        assert_same(found, [(one.score, whole(one)) for one in alone], tolerance=1e-4)
+    totals = log_probabilities(model, *padded(SOURCES), [whole(one) for (one,) in batch], start=START)
+    assert [one.log_probability for (one,) in batch] == pytest.approx(totals, abs=1e-4)
+
+
 def test_training_goes_on_after_a_search() -> None:
     """What a search leaves in the model must not be bound to inference mode."""
     model = transformer("post")

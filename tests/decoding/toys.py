@@ -74,9 +74,19 @@ class Toy:
             before = len(state.tokens[row])
             state.tokens[row] += tuple(new)
             ends = range(before + 1, before + len(new) + 1)
-            logits.append([self.table(state.sources[row], state.tokens[row][1:end]) for end in ends])
-            assert state.tokens[row][0] == START
+            logits.append([self.logits(state.sources[row], state.tokens[row][:end]) for end in ends])
         return torch.tensor(logits, dtype=self.dtype), state
+
+    def logits(self, source: Ids, fed: Ids) -> Sequence[float]:
+        assert fed[0] == START
+        return self.table(source, fed[1:])
+
+
+class PromptToy(Toy):
+    """A decoder-only one: the prompt but its last token is the source, that token is fed first, the table gets both as one."""
+
+    def logits(self, source: Ids, fed: Ids) -> Sequence[float]:
+        return self.table((*source, fed[0]), fed[1:])
 
 
 def random_table(seed: int, vocabulary: int = 4, spread: float = 1.5, towards_end: float = 0.0) -> Table:
@@ -139,7 +149,7 @@ def plain_beam_search(
 
 def padded(sources: Sequence[Ids], pad: int = 0) -> tuple[Tensor, Tensor]:
     longest = max(map(len, sources))
-    source = torch.tensor([[*ids, *[pad] * (longest - len(ids))] for ids in sources])
+    source = torch.tensor([[*ids, *[pad] * (longest - len(ids))] for ids in sources], dtype=torch.int64)
     return source, torch.arange(longest) < torch.tensor([[len(ids)] for ids in sources])
 
 

@@ -1,0 +1,60 @@
+"""``pellucid classify``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pellucid.cli.options import common
+
+if TYPE_CHECKING:
+    from pellucid.tasks.classification import Classified
+
+WINDOW = 1000  # lines read before the first is answered, so that those of like lengths stand together
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--all", "all_classes", is_flag=True, help="Print the probability of every class.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@common
+def classify(model: Path, inputs: tuple[Path, ...], all_classes: bool, as_json: bool) -> None:
+    """Say which class each text (one a line, of files or standard input) or each picture file is of.
+
+    Printed are the most probable class and its probability, separated by a tab.
+    """
+    from pellucid.cli.texts import STANDARD_INPUT, texts
+    from pellucid.tasks.load import load
+    from pellucid.tasks.needs import need
+
+    classifier = need(load(model), "classify", model)
+    pictures = classifier.config.task == "picture_classification"
+    if pictures and not inputs:
+        raise click.UsageError("this model classifies pictures: give their files")
+    lines: Iterable[Any] = inputs if pictures else (text for path in inputs or (STANDARD_INPUT,) for text in texts(path))
+    for some in _windows(lines):
+        for found in classifier.classify(some):
+            click.echo(json.dumps(_as_dict(found), ensure_ascii=False) if as_json else _as_line(found, all_classes))
+
+
+def _windows(lines: Iterable[Any]) -> Iterator[list[Any]]:
+    stream = iter(lines)
+    while some := list(islice(stream, WINDOW)):
+        yield some
+
+
+def _as_dict(found: Classified) -> dict[str, Any]:
+    degree = {} if found.degree is None else {"degree": found.degree}
+    return {"label": found.label, **degree, "probabilities": found.probabilities}
+
+
+def _as_line(found: Classified, all_classes: bool) -> str:
+    names: Sequence[str] = list(found.probabilities) if all_classes else [found.label]
+    shares = [f"{name}\t{found.probabilities[name]:.4f}" for name in names]
+    return "\t".join([found.label, *shares] if all_classes else shares)
