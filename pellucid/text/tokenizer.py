@@ -7,17 +7,17 @@ counts. Text is not normalised.
 
 Two decisions carry the rest:
 
-* **No text spells a control token.** ``<pad> <unk> <s> </s>`` are ids 0 to 3 and ordinary entries of the vocabulary,
-  but text is first cut between letters and punctuation, and no piece crosses a cut: a typed ``</s>`` is at least two
-  pieces.
+* **No text spells a control token.** ``<pad> <unk> <s> </s>`` are ids 0 to 3, after them come ``<mask>`` and ``<extra_0>
+  <extra_1> ...`` where a model needs them. They are ordinary entries of the vocabulary, but text is first cut between
+  letters and punctuation, and no piece crosses a cut: a typed ``</s>`` is at least two pieces.
 * **A word begins with its space.** A piece is ``" voiture"``, the space in front, and a text gets one more space at its
   start, which decoding takes away again. So a word is the same piece at the start of a text and inside it, and
-  decoding is joining.
+  decoding is joining. Running text whose chunks are encoded one by one gets no such space (``text.prefix_space: false``):
+  the ids of a text are then those of its chunks, when they are cut where words are.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import json
@@ -29,13 +29,15 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from pellucid.base.config import TextConfig
-from pellucid.base.errors import DataError, ModelError
+from pellucid.base.errors import DataError, ModelError, UsageError
 from pellucid.base.files import write_atomically
 from pellucid.text.byte_level import BYTE_CHARACTERS, readable
+from pellucid.text.library import encoded, is_byte_level, read_text, refusals, shown, surrogate
 from pellucid.text.unigram import learn_pieces
 
 CONTROL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
 PAD, UNKNOWN, START, END = range(4)
+MASK_TOKEN = "<mask>"
 
 # No piece is longer than this many characters. Merging is faster than quadratic only on short pieces, and a line of a megabyte
 # without a space must take linear time.
@@ -43,7 +45,10 @@ _LONGEST_PIECE = 64
 
 
 class Tokenizer:
-    """Text to ids and back; made by :meth:`train` or :meth:`load`. Ids 0 to 3 are padding, unknown, start and end."""
+    """Text to ids and back; made by :meth:`train` or :meth:`load`.
+
+    Ids 0 to 3 are padding, unknown, start and end; the control tokens that a model needs besides follow at once.
+    """
 
     pad, unknown, start, end = PAD, UNKNOWN, START, END
 
@@ -55,7 +60,8 @@ class Tokenizer:
         """
         self._json = text
         self._library = _checked(text, where)
-        self._bytes = _is_byte_level(self._library)
+        self._controls = _leading_controls(self._library)
+        self._bytes = is_byte_level(self._library)
 
     @classmethod
     def train(cls, lines: Iterable[str], config: TextConfig) -> Tokenizer:
@@ -67,13 +73,15 @@ class Tokenizer:
 
         Raises:
             DataError: no text in ``lines``, a lone surrogate in it, or nothing frequent enough to learn.
+            UsageError: the vocabulary has no room for the control tokens and, where they are needed, the 256 bytes.
         """
         library = _untrained(config)
+        _check_room(config)
         try:
             library.model = _TRAIN[config.tokenizer](library, _not_empty(lines), config)
         except UnicodeEncodeError as error:
-            raise _surrogate(error.object, where="the training split") from None
-        if library.get_vocab_size() == len(CONTROL_TOKENS):
+            raise surrogate(error.object, where="the training split") from None
+        if library.get_vocab_size() == len(control_tokens(config)):
             raise DataError(
                 f"nothing in the training split is frequent enough for a {config.tokenizer} vocabulary",
                 expected=f"at least one {config.tokenizer} seen {config.min_frequency} times",
@@ -88,13 +96,7 @@ class Tokenizer:
         Raises:
             ModelError: the file is missing, damaged or not a tokenizer of this package.
         """
-        try:
-            text = Path(path).read_bytes().decode("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ModelError(
-                "the tokenizer cannot be read", where=path, expected="a tokenizer.json", found=error, advice=_ADVICE
-            ) from None
-        return cls(text, where=path)
+        return cls(read_text(path, _ADVICE), where=path)
 
     def save(self, path: Path) -> None:
         """Write ``tokenizer.json``, atomically: the same bytes whenever the vocabulary was learnt from the same lines.
@@ -105,9 +107,30 @@ class Tokenizer:
         write_atomically(path, self._json.encode("utf-8"))
 
     @property
+    def content(self) -> str:
+        """The contents of ``tokenizer.json``."""
+        return self._json
+
+    @property
     def vocabulary_size(self) -> int:
         """Number of ids, control tokens included."""
         return int(self._library.get_vocab_size())
+
+    @property
+    def n_controls(self) -> int:
+        """Number of control tokens: ids 0 to ``n_controls - 1``, which no text ever becomes (the unknown one excepted)."""
+        return len(self._controls)
+
+    @property
+    def mask(self) -> int | None:
+        """The id that stands for a gap to fill, or None."""
+        return self._controls.index(MASK_TOKEN) if MASK_TOKEN in self._controls else None
+
+    @property
+    def sentinels(self) -> tuple[int, ...]:
+        """The ids that stand for removed spans, the first span first; none unless the model was made with some."""
+        first = len(CONTROL_TOKENS) + (MASK_TOKEN in self._controls)
+        return tuple(range(first, self.n_controls))
 
     @property
     def fingerprint(self) -> str:
@@ -124,17 +147,11 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of many texts, in order, in one call of the library. Raises as :meth:`encode`."""
-        try:
-            return [encoding.ids for encoding in self._library.encode_batch_fast(texts, add_special_tokens=False)]
-        except TypeError:
-            for index, text in enumerate(texts):
-                if isinstance(text, str) and not _is_utf8(text):
-                    raise _surrogate(text, where=f"text {index}") from None
-            raise
+        return [encoding.ids for encoding in encoded(self._library, texts)]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ``ids``; control tokens, the unknown one included, are left out. Broken UTF-8 becomes U+FFFD."""
-        text: str = self._library.decode([i for i in ids if i >= len(CONTROL_TOKENS)])
+        text: str = self._library.decode([i for i in ids if i >= self.n_controls])
         return text
 
     def unknowns(self, ids: Sequence[int]) -> int:
@@ -149,17 +166,42 @@ class Tokenizer:
         piece = self._library.id_to_token(index)
         if piece is None:
             raise IndexError(f"id {index} is not in a vocabulary of {self.vocabulary_size}")
-        if index < len(CONTROL_TOKENS):
+        if index < self.n_controls:
             return str(piece)
-        if self._bytes:
-            piece = readable(piece)
-        return "".join(_shown(c) for c in piece)
+        return shown(readable(piece) if self._bytes else piece)
 
 
-def _shown(character: str) -> str:
-    if character == " ":
-        return "▁"
-    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+def control_tokens(config: TextConfig) -> tuple[str, ...]:
+    """Names of the control tokens, in the order of their ids."""
+    mask = (MASK_TOKEN,) if config.mask else ()
+    return (*CONTROL_TOKENS, *mask, *(_sentinel(number) for number in range(config.sentinels)))
+
+
+def _sentinel(number: int) -> str:
+    return f"<extra_{number}>"
+
+
+def _leading_controls(library: tokenizers.Tokenizer) -> tuple[str, ...]:
+    """The control tokens of a vocabulary, recognised by their names; no piece learnt from text can have one of these."""
+    found = list(CONTROL_TOKENS)
+    if library.id_to_token(len(found)) == MASK_TOKEN:
+        found.append(MASK_TOKEN)
+    before = len(found)
+    while library.id_to_token(len(found)) == _sentinel(len(found) - before):
+        found.append(_sentinel(len(found) - before))
+    return tuple(found)
+
+
+def _check_room(config: TextConfig) -> None:
+    least = len(control_tokens(config)) + (len(BYTE_CHARACTERS) if config.tokenizer in ("bpe", "unigram", "byte") else 1)
+    if config.vocabulary < least:
+        raise UsageError(
+            "the vocabulary is too small for its control tokens and the bytes of texts",
+            where="text.vocabulary",
+            expected=f"at least {least} for text.tokenizer: {config.tokenizer}",
+            found=config.vocabulary,
+            advice="raise text.vocabulary or lower text.sentinels",
+        )
 
 
 def _untrained(config: TextConfig) -> tokenizers.Tokenizer:
@@ -172,14 +214,15 @@ def _untrained(config: TextConfig) -> tokenizers.Tokenizer:
             (_byte_alphabet(), decoders.ByteLevel()) if config.tokenizer == "byte" else (None, decoders.Fuse())
         )
         return library
-    library.normalizer = normalizers.Sequence([*fold, normalizers.Prepend(" ")])
-    without_first_space = decoders.Strip(content=" ", left=1, right=0)
+    first_space = [normalizers.Prepend(" ")] if config.prefix_space else []
+    without_first_space = [decoders.Strip(content=" ", left=1, right=0)] if config.prefix_space else []
+    library.normalizer = normalizers.Sequence([*fold, *first_space])
     if config.tokenizer == "word":
         library.pre_tokenizer = _cut(longest_punctuation=1)
-        library.decoder = decoders.Sequence([decoders.Fuse(), without_first_space])
+        library.decoder = decoders.Sequence([decoders.Fuse(), *without_first_space])
     else:
         library.pre_tokenizer = pre_tokenizers.Sequence([_cut(_LONGEST_PIECE), _byte_alphabet()])
-        library.decoder = decoders.Sequence([decoders.ByteLevel(), without_first_space])
+        library.decoder = decoders.Sequence([decoders.ByteLevel(), *without_first_space])
     return library
 
 
@@ -206,7 +249,7 @@ def _train_bpe(library: tokenizers.Tokenizer, lines: Iterator[str], config: Text
     trainer = trainers.BpeTrainer(
         vocab_size=config.vocabulary,
         min_frequency=config.min_frequency,
-        special_tokens=list(CONTROL_TOKENS),
+        special_tokens=list(control_tokens(config)),
         initial_alphabet=BYTE_CHARACTERS,
         show_progress=False,
     )
@@ -218,16 +261,16 @@ def _train_unigram(library: tokenizers.Tokenizer, lines: Iterator[str], config: 
     for line in lines:
         cut = library.pre_tokenizer.pre_tokenize_str(library.normalizer.normalize_str(line))
         words.update(word for word, _ in cut)
-    size = config.vocabulary - len(CONTROL_TOKENS)
-    pieces = learn_pieces(words, size=size, min_frequency=config.min_frequency)
-    return models.Unigram([*((token, 0.0) for token in CONTROL_TOKENS), *pieces], unk_id=UNKNOWN)
+    controls = control_tokens(config)
+    pieces = learn_pieces(words, size=config.vocabulary - len(controls), min_frequency=config.min_frequency)
+    return models.Unigram([*((token, 0.0) for token in controls), *pieces], unk_id=UNKNOWN)
 
 
 def _train_words(library: tokenizers.Tokenizer, lines: Iterator[str], config: TextConfig) -> models.Model:
     trainer = trainers.WordLevelTrainer(
         vocab_size=config.vocabulary,
         min_frequency=config.min_frequency,
-        special_tokens=list(CONTROL_TOKENS),
+        special_tokens=list(control_tokens(config)),
         show_progress=False,
     )
     return _trained_by(trainer, library, models.WordLevel(unk_token=CONTROL_TOKENS[UNKNOWN]), lines)
@@ -249,16 +292,17 @@ def _train_characters(library: tokenizers.Tokenizer, lines: Iterator[str], confi
     for line in lines:
         counts.update(library.normalizer.normalize_str(line))
     frequent = sorted((-count, character) for character, count in counts.items() if count >= config.min_frequency)
-    return _single_characters(character for _, character in frequent[: config.vocabulary - len(CONTROL_TOKENS)])
+    most = config.vocabulary - len(control_tokens(config))
+    return _single_characters(control_tokens(config), (character for _, character in frequent[: max(0, most)]))
 
 
 def _all_bytes(library: tokenizers.Tokenizer, lines: Iterator[str], config: TextConfig) -> models.Model:
-    return _single_characters(BYTE_CHARACTERS)
+    return _single_characters(control_tokens(config), BYTE_CHARACTERS)
 
 
-def _single_characters(characters: Iterable[str]) -> models.Model:
+def _single_characters(controls: Iterable[str], characters: Iterable[str]) -> models.Model:
     """A BPE without merges cuts every text into its characters, at less memory than one piece a character would take."""
-    vocabulary = {token: index for index, token in enumerate([*CONTROL_TOKENS, *characters])}
+    vocabulary = {token: index for index, token in enumerate([*controls, *characters])}
     return models.BPE(vocab=vocabulary, merges=[], unk_token=CONTROL_TOKENS[UNKNOWN])
 
 
@@ -280,25 +324,6 @@ def _not_empty(lines: Iterable[str]) -> Iterator[str]:
     return itertools.chain([first], iterator)
 
 
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _surrogate(text: str, where: str) -> DataError:
-    at = next(i for i, character in enumerate(text) if "\ud800" <= character <= "\udfff")
-    return DataError(
-        "text holds a lone surrogate, which is half a character and has no UTF-8 form",
-        where=where,
-        expected="valid Unicode text",
-        found=f"U+{ord(text[at]):04X} at character {at}",
-        advice="decode the bytes that it came from as UTF-8, with errors='replace' if they are damaged",
-    )
-
-
 _ADVICE = "copy tokenizer.json from where the model was made, or train again"
 
 
@@ -308,7 +333,7 @@ def _checked(text: str, where: object) -> tokenizers.Tokenizer:
     def unusable(what: str, expected: str, found: object) -> ModelError:
         return ModelError(what, where=where, expected=expected, found=found, advice=_ADVICE)
 
-    with _refusals(lambda error: unusable("the tokenizer is damaged", "the JSON of a tokenizer", error)):
+    with refusals(lambda error: unusable("the tokenizer is damaged", "the JSON of a tokenizer", error)):
         library = tokenizers.Tokenizer.from_str(text)
     content = json.loads(text)
     altering = [key for key in ("added_tokens", "truncation", "padding", "post_processor") if content.get(key)]
@@ -325,24 +350,9 @@ def _checked(text: str, where: object) -> tokenizers.Tokenizer:
 
 def _check_spelling(library: tokenizers.Tokenizer, unusable: Callable[[str, str, object], ModelError]) -> None:
     """Raise unless any text can be encoded and the control tokens, written as text, become something else."""
-    with _refusals(lambda error: unusable("the tokenizer cannot encode every text", "ids for every text", error)):
-        spelt = {token: library.encode(token).ids for token in (*CONTROL_TOKENS, "\U0010fffd")}
+    controls = _leading_controls(library)
+    with refusals(lambda error: unusable("the tokenizer cannot encode every text", "ids for every text", error)):
+        spelt = {token: library.encode(token).ids for token in (*controls, "\U0010fffd")}
     for token, ids in spelt.items():
-        if {PAD, START, END} & set(ids):
+        if not set(ids).isdisjoint({*range(len(controls))} - {UNKNOWN}):
             raise unusable("a text can hold control tokens", f"the text {token!r} is ordinary text", f"ids {ids}")
-
-
-@contextlib.contextmanager
-def _refusals(explained: Callable[[BaseException], ModelError]) -> Iterator[None]:
-    """Turn whatever the library raises into an error that explains it. A panic inside it is no ``Exception``."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise explained(error) from None
-
-
-def _is_byte_level(library: tokenizers.Tokenizer) -> bool:
-    """Whether the vocabulary is written in the characters of :mod:`pellucid.text.byte_level`."""
-    return library.decoder is not None and library.decoder.decode(["Ã©"]) == "é"

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.base.config import TextConfig, TokenizerKind
-from pellucid.base.errors import DataError, ModelError
+from pellucid.base.errors import DataError, ModelError, UsageError
 from pellucid.text.tokenizer import CONTROL_TOKENS, Tokenizer
 
 ALL: tuple[TokenizerKind, ...] = ("bpe", "unigram", "word", "character", "byte")
@@ -206,6 +207,108 @@ class TestControlTokens:
             assert t.decode(ids) == (line.lower() if lowercase else line)
             assert t.tokens(range(4)) == list(CONTROL_TOKENS)
             assert not set(CONTROL_TOKENS) & set(t.tokens(range(4, t.vocabulary_size)))
+
+
+EXTRAS = ("<mask>", "<extra_0>", "<extra_1>", "<extra_2>")
+
+
+@cache
+def with_extras(kind: TokenizerKind, mask: bool = True, sentinels: int = 3, prefix_space: bool = True) -> Tokenizer:
+    config = TextConfig(tokenizer=kind, vocabulary=1000, mask=mask, sentinels=sentinels, prefix_space=prefix_space)
+    return Tokenizer.train([*CORPUS, *EXTRAS * 3, " ".join(EXTRAS)], config)
+
+
+class TestMoreControlTokens:
+    @pytest.mark.parametrize(
+        ("mask", "sentinels", "names"),
+        [(False, 0, ()), (True, 0, EXTRAS[:1]), (False, 2, EXTRAS[1:3]), (True, 3, EXTRAS)],
+    )
+    def test_they_follow_the_four(self, kind: TokenizerKind, mask: bool, sentinels: int, names: tuple[str, ...]) -> None:
+        t = with_extras(kind, mask, sentinels)
+        n = 4 + len(names)
+        assert t.n_controls == n
+        assert t.mask == (4 if mask else None)
+        assert t.sentinels == tuple(range(n - sentinels, n))
+        assert t.tokens(range(n)) == [*CONTROL_TOKENS, *names]
+        assert not {*CONTROL_TOKENS, *EXTRAS} & set(t.tokens(range(n, t.vocabulary_size)))
+        assert (t.pad, t.unknown, t.start, t.end) == (0, 1, 2, 3)
+
+    def test_the_file_says_which(self, kind: TokenizerKind, tmp_path: Path) -> None:
+        made = with_extras(kind)
+        made.save(tmp_path / "tokenizer.json")
+        loaded = Tokenizer.load(tmp_path / "tokenizer.json")
+        assert (loaded.n_controls, loaded.mask, loaded.sentinels) == (8, 4, (5, 6, 7))
+        assert loaded.encode_batch(CORPUS) == made.encode_batch(CORPUS)
+        assert loaded.fingerprint == made.fingerprint
+
+    def test_decoding_leaves_them_out(self, kind: TokenizerKind) -> None:
+        t = with_extras(kind)
+        assert t.decode(range(8)) == ""
+        assert t.decode([2, *t.encode(SENTENCE), 4, 5, 7, 3, 0]) == SENTENCE
+
+    @pytest.mark.parametrize("prefix_space", [True, False])
+    @given(parts=st.lists(st.sampled_from(["<", ">", "mask", "extra", "_", "0", " ", "\u200b", *EXTRAS, *CONTROL_TOKENS])))
+    @settings(max_examples=50, deadline=None)
+    def test_nothing_typed_becomes_one(self, prefix_space: bool, parts: list[str]) -> None:
+        text = "".join(parts)
+        for kind in ALL:
+            t = with_extras(kind, prefix_space=prefix_space)
+            ids = t.encode(text)
+            assert not (set(range(8)) - {1}) & set(ids)
+            assert kind in ("word", "character") or t.decode(ids) == text
+
+    def test_the_vocabulary_counts_them(self, kind: TokenizerKind) -> None:
+        config = TextConfig(tokenizer=kind, vocabulary=280, mask=True, sentinels=7)
+        assert Tokenizer.train(CORPUS, config).vocabulary_size <= 280
+        assert with_extras("byte").encode("\x00A") == [8, 8 + ord("A")]
+
+    def test_no_room_for_them_is_an_error(self, kind: TokenizerKind) -> None:
+        least = 8 + (256 if kind in HOLD_ALL_BYTES else 1)
+        config: dict[str, Any] = {"tokenizer": kind, "mask": True, "sentinels": 3}
+        assert Tokenizer.train(CORPUS, TextConfig(vocabulary=least, **config)).vocabulary_size == least
+        with pytest.raises(UsageError, match=f"at least {least}"):
+            Tokenizer.train(CORPUS, TextConfig(vocabulary=least - 1, **config))
+
+    def test_one_that_a_text_can_spell_is_refused(self) -> None:
+        text = json.dumps({**json.loads(with_extras("word").content), "pre_tokenizer": None, "normalizer": None})
+        with pytest.raises(ModelError, match="hold control tokens"):
+            Tokenizer(text)
+
+
+class TestRunningText:
+    """``prefix_space`` off: nothing is put before a text, so that chunks can be encoded one by one."""
+
+    @pytest.mark.parametrize("kind", HOLD_ALL_BYTES)
+    @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+    def test_hostile_text(self, kind: TokenizerKind, text: str) -> None:
+        t = with_extras(kind, prefix_space=False)
+        assert t.decode(t.encode(text)) == text
+
+    @pytest.mark.parametrize("kind", HOLD_ALL_BYTES)
+    @settings(deadline=None)
+    @given(texts=st.lists(st.text("ab é.<\n'"), max_size=4))
+    def test_chunks_join_to_their_text(self, kind: TokenizerKind, texts: list[str]) -> None:
+        t = with_extras(kind, prefix_space=False)
+        assert t.decode([index for ids in t.encode_batch(texts) for index in ids]) == "".join(texts)
+
+    def test_a_text_cut_before_spaces_has_the_ids_of_its_chunks(self, kind: TokenizerKind) -> None:
+        t = with_extras(kind, prefix_space=False)
+        chunks = ["J'aime", " l'apprentissage", " automatique."]
+        assert t.encode(SENTENCE) == [index for ids in t.encode_batch(chunks) for index in ids]
+        assert t.decode(t.encode(SENTENCE)) == SENTENCE
+
+    def test_a_first_word_has_no_space(self) -> None:
+        bpe = with_extras("bpe", prefix_space=False)
+        assert bpe.tokens(bpe.encode("pizza pizza"))[-1] == "▁pizza"
+        assert "▁" not in "".join(bpe.tokens(bpe.encode("pizza")))
+        assert bpe.tokens(bpe.encode(" pizza")) == ["▁pizza"]
+
+    def test_the_steps_before_and_after_are_in_the_file(self, kind: TokenizerKind) -> None:
+        for prefix_space in (True, False):
+            content = json.loads(with_extras(kind, prefix_space=prefix_space).content)
+            prepended = prefix_space and kind in ("bpe", "unigram", "word")
+            assert ("Prepend" in json.dumps(content["normalizer"])) == prepended
+            assert ("Strip" in json.dumps(content["decoder"])) == prepended
 
 
 class TestTraining:

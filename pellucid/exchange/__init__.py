@@ -1,0 +1,1 @@
+"""Models in the layouts of others: read and written."""
