@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from .fragment import words
 from .splits import SPLITS, sentences_by_split
 
-__all__ = ["SPLITS", "Pair", "pairs", "words"]
+__all__ = ["SPLITS", "Pair", "pairs", "tagged", "words"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +47,9 @@ def pairs(split: str, seed: int = 1) -> list[Pair]:
         Pair(text.french, text.english, text.alignment, text.french_tags, text.english_tags)
         for text in (sentence.text for sentence in sentences_by_split(seed)[split])
     ]
+
+
+def tagged(pair: Pair, language: str) -> tuple[str, str]:
+    """The words of one side ("fr" or "en") and their parts of speech, each between spaces."""
+    text, tags = (pair.french, pair.french_tags) if language == "fr" else (pair.english, pair.english_tags)
+    return " ".join(words(text)), " ".join(tags)
