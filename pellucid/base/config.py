@@ -260,6 +260,10 @@ class ModelConfig:
             rules.require(0 <= layer < self.encoder.n_layers, "decoder.reads", text)
         same = self.source_vocabulary == self.target_vocabulary
         rules.require(self.tie != "all" or same, "tie", '"all" needs one vocabulary for both sides (text.joint: true)')
+        if self.picture.patch and self.positions in ("sinusoidal", "learned"):
+            squares = self.picture.n_patches + (self.head.pool == "class")
+            text = f"must be at least {squares}, one for each square of a picture (picture.patch) and for the class token (head.pool)"
+            rules.require(self.max_length >= squares, "max_length", f"{text}, is {self.max_length}")
         if self.positions == "sinusoidal":
             rules.require(self.d_model % 2 == 0, "d_model", "must be even for sinusoidal positions")
         rules.finish()
@@ -287,9 +291,13 @@ class TextConfig:
         rules = _Rules()
         rules.at_least(self, 5, "vocabulary")
         rules.at_least(self, 1, "min_frequency")
+        rules.at_least(self, 0, "sentinels")
         if self.tokenizer in ("bpe", "unigram", "byte"):
-            text = f"must hold 256 bytes and 4 control tokens with tokenizer {self.tokenizer}: at least 260"
-            rules.require(self.vocabulary >= 260, "vocabulary", text)
+            controls = 4 + self.mask + self.sentinels
+            text = (
+                f"must hold 256 bytes and {controls} control tokens with tokenizer {self.tokenizer}: at least {256 + controls}"
+            )
+            rules.require(self.vocabulary >= 256 + controls, "vocabulary", text)
         rules.finish()
 
 
@@ -306,18 +314,22 @@ class DataConfig:
     train: tuple[str, ...] = ()
     dev: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
-    source: str = "source"  # language: suffix of aligned files, key of JSON Lines, built-in language
+    source: str = "source"  # language: suffix of aligned files, key of JSON Lines, built-in language (target also: tags)
     target: str = "target"
     max_length: int = 256  # longest side of a training pair, in tokens
     on_long: OnLongText = "skip"
     labels: Literal["classes", "degrees"] = "classes"  # of labelled texts; degrees: numbers in an order, 0 to n
     on_empty: Literal["error", "skip"] = "skip"
     on_bad_utf8: OnBadText = "error"
-    holdout: float = 0.0  # running text: the last share of the training text is the dev split, where none is given
+    holdout: float = 0.0  # running text: the last share of the training text is the dev split, where none is given; .npz also
+    on_bad_picture: Literal["error", "skip"] = "error"  # what becomes of a line whose picture cannot be read
+    shift: int = 0  # pictures, while training: moved at random by up to so many pixels, down or up and sideways
+    flip: bool = False  # pictures, while training: half of them mirrored, left for right
 
     def __post_init__(self) -> None:
         rules = _Rules()
         rules.at_least(self, 1, "max_length")
+        rules.at_least(self, 0, "shift")
         rules.between(self, 0.0, 1.0, "holdout")
         given = [bool(self.corpus), bool(self.directory), bool(self.train)]
         rules.require(sum(given) <= 1, "corpus", "give one of corpus, directory and train, not several")

@@ -14,7 +14,10 @@ from pellucid.base.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, MemoryLi
 from pellucid.cli.classify import classify
 from pellucid.cli.data import data
 from pellucid.cli.evaluate import evaluate
+from pellucid.cli.export import export
 from pellucid.cli.fill import fill
+from pellucid.cli.generate import generate
+from pellucid.cli.import_ import import_
 from pellucid.cli.info import info
 from pellucid.cli.options import DEBUG, common
 from pellucid.cli.plot import plot
@@ -30,7 +33,7 @@ def pellucid() -> None:
     """The Transformer, clear enough to see through: train it, use it, look inside it."""
 
 
-for _verb in (train, translate, classify, fill, tag, evaluate, info, plot, data):
+for _verb in (train, translate, generate, classify, fill, tag, evaluate, info, plot, data, import_, export):
     pellucid.add_command(_verb)
 
 

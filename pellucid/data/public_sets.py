@@ -1,6 +1,6 @@
-"""Known public sets by name: where they come from, their licence and checksums; fetching them, with or without a network.
+"""Public sets: finding their files, and fetching them, with or without a network. The table is in ``known_sets.py``.
 
-Checksums are of the decompressed text, so that a copy compressed anew, or not at all, is recognised as the same.
+Checksums are of the decompressed content, so that a copy compressed anew, or not at all, is recognised as the same.
 """
 
 from __future__ import annotations
@@ -8,42 +8,16 @@ from __future__ import annotations
 import difflib
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
 from pellucid.base.errors import DataError, StorageError, UsageError
 from pellucid.base.progress import say
+from pellucid.data.known_sets import PUBLIC_SETS, PublicFile, PublicFolder, PublicSet
 from pellucid.data.lines import plain_or_compressed, survey
 
-
-@dataclass(frozen=True)
-class PublicFile:
-    """One file of a set."""
-
-    name: str
-    sha256: str  # of the decompressed content
-    size: int  # bytes to download
-
-
-@dataclass(frozen=True)
-class PublicSet:
-    """A corpus that others publish."""
-
-    name: str
-    what: str
-    licence: str
-    languages: tuple[str, ...]
-    splits: Mapping[str, str]  # our name of a split to the beginning of its file names
-    files: tuple[PublicFile, ...]
-    address: str | None  # folder on the web that holds the files; None: only from a local copy
-    columns: tuple[str, str] | None = None  # languages of tab-separated files; None: one file a language
-
-    @property
-    def size(self) -> int:
-        """Bytes to download."""
-        return sum(file.size for file in self.files)
+__all__ = ["PUBLIC_SETS", "Located", "PublicFile", "PublicFolder", "PublicSet", "data_home", "fetch", "locate", "public_set"]
 
 
 class Located(NamedTuple):
@@ -51,45 +25,6 @@ class Located(NamedTuple):
 
     files: tuple[Path, ...]
     swapped: bool  # the target is in the first column
-
-
-MULTI30K = PublicSet(
-    name="multi30k",
-    what="descriptions of photographs, English with German and French translations, raw text (Elliott et al. 2016, task 1)",
-    licence="for research and education, not for commercial use",
-    languages=("en", "de", "fr"),
-    splits={"train": "train", "dev": "val", "test": "test_2016_flickr"},
-    files=(
-        PublicFile("train.en.gz", "460a15fbd157e34a7a9957ee388c1ca247fe47af3ef25fb50442af6c274e0fc6", 568929),
-        PublicFile("train.de.gz", "2c2b73fd2b548fbcde3a875e0a78d6ee94d498bfdee6bd3eae3945779e9ddf72", 637044),
-        PublicFile("train.fr.gz", "5925a3c18f1587b6b54b87743106e6e8ab93618edb6f65d19eac0621f853a10d", 604242),
-        PublicFile("val.en.gz", "1f2a23d992769b5b3d209b0a10dd0b77c08cceb1f20dfb97ed0aafa49d107227", 21650),
-        PublicFile("val.de.gz", "660e09eb7e1da2f856ea13ee5ad3cf6d36b3d5b0b733c857e94c5747a3dfc660", 24681),
-        PublicFile("val.fr.gz", "5304e444d842e962b2dda4d816b70b22a1765b15401642b7ca37a67477e708dc", 23001),
-        PublicFile("test_2016_flickr.en.gz", "399a4382932c1aadd3ceb9bef1008d388a64c76d4ae4e9d4728c6f4301cac182", 21077),
-        PublicFile("test_2016_flickr.de.gz", "4be6b5b3236b79c25475c6bb829800a7ce559e9ba7a1f6c2394fe4d40be46d16", 22890),
-        PublicFile("test_2016_flickr.fr.gz", "cb3160d69b002bb638e66cc7612fcd56cb0af82eadc9c142dedc438afb885ef6", 22310),
-    ),
-    address="https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw",
-)
-
-# manythings.org/anki replaces its export of Tatoeba from time to time and keeps none of the old ones, so that the one of 2019,
-# shuffled and split so that no English sentence is in both parts, exists as local copies only.
-TATOEBA = PublicSet(
-    name="tatoeba-fra-eng",
-    what="short everyday sentences, French and English (Tatoeba, export of 2019)",
-    licence="CC-BY 2.0 FR, attribution: tatoeba.org",
-    languages=("fr", "en"),
-    splits={"train": "train", "dev": "dev"},
-    files=(
-        PublicFile("train.tsv.gz", "a36e5d9c74c51eab2b02fd3bbdd4c5207e28d7cbbd264dd0b61e7297d50aea8b", 4382737),
-        PublicFile("dev.tsv.gz", "095e08a04dad8b7393848c3fa3bdea8dd130821ab82a3c3dbb38d932ed40bb6a", 36560),
-    ),
-    address=None,
-    columns=("fr", "en"),
-)
-
-PUBLIC_SETS: dict[str, PublicSet] = {known.name: known for known in (MULTI30K, TATOEBA)}
 
 
 def public_set(name: str) -> PublicSet:
@@ -115,8 +50,14 @@ def data_home() -> Path:
     return (Path(shared) if os.path.isabs(shared) else Path.home() / ".local" / "share") / "pellucid"
 
 
-def locate(name: str, split: str, source: str, target: str, home: Path | None = None) -> Located:
+def locate(name: str, split: str, source: str | None = None, target: str | None = None, home: Path | None = None) -> Located:
     """The files of one split of a set that has been fetched.
+
+    Args:
+        name: of the set.
+        split: of its splits.
+        source, target: languages, for sets of translations; None: not needed.
+        home: the data home; by default :func:`data_home`.
 
     Raises:
         UsageError: no such set, split or language.
@@ -126,17 +67,17 @@ def locate(name: str, split: str, source: str, target: str, home: Path | None = 
     if split not in wanted.splits:
         raise UsageError(f"{name} has no split {split}", where="data", expected=", ".join(wanted.splits))
     for key, language in (("data.source", source), ("data.target", target)):
-        if language not in wanted.languages:
+        if wanted.languages and language is not None and language not in wanted.languages:
             languages = ", ".join(wanted.languages)
             raise UsageError(f"{name} has no such language", where=key, expected=languages, found=language)
     stem, folder = wanted.splits[split], (home or data_home()) / name
-    endings = ("tsv",) if wanted.columns else (source, target)
+    endings = [wanted.ending] if wanted.ending else [ending for ending in (source, target) if ending] or wanted.languages
     names = [f"{stem}.{ending}" for ending in endings]
     files = tuple(path for file in names if (path := plain_or_compressed(folder / file)))
     if len(files) < len(names):
         advice = f"fetch it first: pellucid data {name}" + ("" if wanted.address else " --from DIR")
         raise DataError(f"{name} is not there yet", where=folder, expected=", ".join(names) + " (or .gz)", advice=advice)
-    return Located(files, swapped=wanted.columns is not None and wanted.columns != (source, target))
+    return Located(files, swapped=wanted.ending == "tsv" and source in wanted.languages[1:])
 
 
 def fetch(name: str, home: Path | None = None, source: Path | None = None) -> Path:
@@ -159,17 +100,20 @@ def fetch(name: str, home: Path | None = None, source: Path | None = None) -> Pa
         raise UsageError("the built-in corpus is part of the package", where=name, advice="nothing has to be fetched")
     wanted = public_set(name)
     if source is None and wanted.address is None:
-        advice = f"pellucid data {name} --from DIR, where DIR holds {', '.join(file.name for file in wanted.files)}"
-        raise DataError(f"{name} can no longer be downloaded", where=name, advice=advice)
+        names = [file.name for file in wanted.files] + ([f"{wanted.folder.name}/"] if wanted.folder else [])
+        advice = f"pellucid data {name} --from DIR, where DIR holds {', '.join(names)}"
+        raise DataError(f"{name} cannot be downloaded", where=name, advice=advice)
     folder = (home or data_home()) / name
-    for file in wanted.files:
-        if _is_there(folder, file):
-            continue
-        try:
-            _bring(wanted, file, folder, source)
-        except OSError as error:
-            raise StorageError("cannot be read or written", where=error.filename or folder, found=error.strerror) from error
-        say(f"{name}: {file.name}")
+    try:
+        for file in wanted.files:
+            if not _is_there(folder, file):
+                _bring(wanted, file, folder, source)
+                say(f"{name}: {file.name}")
+        if wanted.folder and not _is_same(folder / wanted.folder.name, wanted.folder):
+            _bring_folder(wanted, wanted.folder, folder, source)
+            say(f"{name}: {wanted.folder.name}/")
+    except OSError as error:
+        raise StorageError("cannot be read or written", where=error.filename or folder, found=error.strerror) from error
     return folder
 
 
@@ -202,8 +146,42 @@ def _bring(wanted: PublicSet, file: PublicFile, folder: Path, source: Path | Non
     for name in (file.name, file.name.removesuffix(".gz")):
         (folder / name).unlink(missing_ok=True)  # a damaged copy under the other name would be found first
     part.replace(folder / part.name)
-    if not any(unfinished.iterdir()):
-        unfinished.rmdir()
+    _remove_when_empty(unfinished)
+
+
+def _remove_when_empty(folder: Path) -> None:
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _is_same(there: Path, folder: PublicFolder) -> bool:
+    """Whether a folder is there and holds what it should, and nothing else."""
+    if not there.is_dir():
+        return False
+    listing = "".join(f"{survey(there / name).sha256}  {name}\n" for name in sorted(os.listdir(there)))
+    return sha256(listing.encode()).hexdigest() == folder.sha256
+
+
+def _bring_folder(wanted: PublicSet, folder: PublicFolder, home: Path, source: Path | None) -> None:
+    """A folder copied into the folder of the set; from the web only single files come."""
+    original = source.expanduser() / folder.name if source else None
+    if original is None or not original.is_dir():
+        advice = f"pellucid data {wanted.name} --from DIR, where DIR holds it"
+        raise DataError(
+            "a folder of the set is missing", where=source or wanted.name, expected=f"{folder.name}/", advice=advice
+        )
+    part = home / ".part" / folder.name
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for file in original.iterdir():
+        shutil.copyfile(file, part / file.name)
+    if not _is_same(part, folder):
+        shutil.rmtree(part)
+        advice = "take another copy, with nothing else in the folder"
+        raise DataError("the content is not the known one", where=original, expected=f"SHA-256 {folder.sha256}", advice=advice)
+    shutil.rmtree(home / folder.name, ignore_errors=True)
+    part.replace(home / folder.name)
+    _remove_when_empty(part.parent)
 
 
 def _verify(part: Path, file: PublicFile, origin: object) -> None:
@@ -218,7 +196,7 @@ def _verify(part: Path, file: PublicFile, origin: object) -> None:
         raise DataError(
             "the content is not the known one",
             where=origin,
-            expected=f"SHA-256 {file.sha256} of the decompressed text",
+            expected=f"SHA-256 {file.sha256} of the decompressed content",
             found=found,
             advice="try again, or take another copy",
         )

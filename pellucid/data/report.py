@@ -1,4 +1,4 @@
-"""What was read of a split and what became of it: every pair that is skipped or changed is counted here."""
+"""What was read of a split and what became of it: every example that is skipped or changed is counted here."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ class Note:
 class Report:
     """Counts of one pass over a split."""
 
-    read: int = 0  # pairs in the input
-    kept: int = 0  # pairs passed on
+    read: int = 0  # examples in the input
+    kept: int = 0  # examples passed on
     notes: dict[str, Note] = field(default_factory=dict)
+    unit: str = "pair"  # what an example is called
 
     def note(self, what: str, place: str) -> None:
-        """Counts ``what``, which happened to the pair at ``place``."""
+        """Counts ``what``, which happened to the example at ``place``."""
         self.notes.setdefault(what, Note(0, place)).count += 1
 
     def lines(self) -> list[str]:
         """For the log: first the totals, then one line for each kind of event."""
-        pairs = "pair" if self.read == 1 else "pairs"
-        total = f"{self.kept:,} {pairs}" if self.kept == self.read else f"{self.kept:,} of {self.read:,} {pairs} kept"
+        unit = self.unit if self.read == 1 else f"{self.unit}s"
+        total = f"{self.kept:,} {unit}" if self.kept == self.read else f"{self.kept:,} of {self.read:,} {unit} kept"
         return [total, *(f"{note.count:,} x {what} (first: {note.first})" for what, note in self.notes.items())]
 
     def to_dict(self) -> dict[str, Any]:
@@ -38,4 +39,4 @@ class Report:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Report:
         notes = {what: Note(**note) for what, note in values["notes"].items()}
-        return cls(values["read"], values["kept"], notes)
+        return cls(values["read"], values["kept"], notes, values["unit"])

@@ -47,6 +47,7 @@ class Family:
         settings: ours -> their config.json, without "architectures" and "model_type".
         pieces: the weights of a described model, for one of the classes.
         ignored: regular expressions for names of theirs that hold nothing of ours (buffers, heads of other tasks).
+        copies: where matrices are tied, the name of a copy -> the name that ``pieces`` knows; a file holds either or both.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Family:
     settings: Callable[[Described, str], dict[str, Any]]
     pieces: Callable[[ModelConfig, str], list[Piece]]
     ignored: tuple[str, ...] = ()
+    copies: Mapping[str, str] = field(default_factory=dict)
 
 
 # model_type -> the module of this package that has FAMILY for it.
@@ -79,10 +81,10 @@ def family_of(model_type: object, where: object) -> Family:
     Raises:
         ModelError: there is none.
     """
-    if model_type not in FAMILIES:
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         expected = ", ".join(FAMILIES)
         raise ModelError("no such family of models", where=where, expected=expected, found=model_type)
-    module = importlib.import_module(f"pellucid.exchange.{FAMILIES[str(model_type)]}")
+    module = importlib.import_module(f"pellucid.exchange.{FAMILIES[model_type]}")
     family: Family = module.FAMILY
     return family
 
@@ -113,6 +115,20 @@ def required(settings: Settings, *names: str) -> list[Any]:
         if name not in settings:
             raise ModelError("a setting is missing", where=f"config.json: {name}", advice="copy the model anew")
     return [settings[name] for name in names]
+
+
+_CONTROLS = {"start": "bos_token_id", "end": "eos_token_id", "pad": "pad_token_id"}
+
+
+def controls_of(settings: Settings) -> dict[str, int | None]:
+    """The ids of control tokens of a decoder that stands alone; of several end tokens the first."""
+    ids: dict[str, Any] = {ours: settings.get(theirs) for ours, theirs in _CONTROLS.items()}
+    return {ours: found[0] if isinstance(found, list) and found else found for ours, found in ids.items()}
+
+
+def control_settings(controls: Mapping[str, int | None]) -> dict[str, int | None]:
+    """The reverse of :func:`controls_of`."""
+    return {theirs: controls.get(ours) for ours, theirs in _CONTROLS.items()}
 
 
 def activation_of(name: object, known: Mapping[str, str], family: str) -> Any:

@@ -5,8 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from pellucid.base.config import EmbeddingConfig, ModelConfig, StackConfig
-from pellucid.exchange.family import Described, Family, Settings, activation_of, refuse, required
-from pellucid.exchange.pieces import Piece, linear, same, stacked, turned
+from pellucid.exchange.family import (
+    Described,
+    Family,
+    Settings,
+    activation_of,
+    control_settings,
+    controls_of,
+    refuse,
+    required,
+)
+from pellucid.exchange.pieces import Piece, linear, matrices, same, stacked, tied, turned
 
 _ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu", "silu": "silu"}
 
@@ -39,13 +48,12 @@ def describe(settings: Settings, architecture: str) -> Described:
         source_vocabulary=vocabulary,
         target_vocabulary=vocabulary,
     )
-    controls = {"start": settings.get("bos_token_id"), "end": settings.get("eos_token_id"), "pad": settings.get("pad_token_id")}
-    return Described("language_modelling", model, controls=controls)
+    return Described("language_modelling", model, controls=controls_of(settings))
 
 
 def settings(described: Described, architecture: str) -> dict[str, Any]:
     """Ours as their config.json."""
-    model, controls = described.model, described.controls
+    model = described.model
     names = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}
     return {
         "vocab_size": model.target_vocabulary,
@@ -57,21 +65,19 @@ def settings(described: Described, architecture: str) -> dict[str, Any]:
         "embd_pdrop": model.dropout,
         "attn_pdrop": model.attention_dropout,
         "layer_norm_epsilon": model.norm_epsilon,
-        "activation_function": names[model.activation],
+        "activation_function": names.get(model.activation, "gelu_new"),
         "n_positions": model.max_length,
-        "tie_word_embeddings": model.tie == "all",
-        "bos_token_id": controls.get("start"),
-        "eos_token_id": controls.get("end"),
-        "pad_token_id": controls.get("pad"),
+        "tie_word_embeddings": tied(model),
+        **control_settings(described.controls),
     }
 
 
 def pieces(model: ModelConfig, architecture: str) -> list[Piece]:
     """Their weights and ours. Matrices are (in, out) there; queries, keys and values are side by side in one."""
-    matrix = "shared" if model.tie == "all" else "target"
-    found = [same(f"weights.{matrix}", "transformer.wte.weight"), same("decoder.positions.weight", "transformer.wpe.weight")]
-    if model.tie != "all":
-        found.append(same("weights.output", "lm_head.weight"))
+    found = [
+        *matrices(model, "transformer.wte.weight", "lm_head.weight"),
+        same("decoder.positions.weight", "transformer.wpe.weight"),
+    ]
     for number in range(model.decoder.n_layers):
         ours, theirs = f"decoder.layers.{number}", f"transformer.h.{number}"
         parts = [f"{ours}.self_attn.{part}" for part in ("query", "key", "value")]
@@ -110,4 +116,5 @@ FAMILY = Family(
     settings=settings,
     pieces=pieces,
     ignored=(r"h\.\d+\.attn\.(bias|masked_bias)$",),
+    copies={"lm_head.weight": "transformer.wte.weight"},
 )

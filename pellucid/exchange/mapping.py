@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -11,7 +12,9 @@ from pellucid.base.errors import ModelError
 from pellucid.exchange.family import Family
 from pellucid.exchange.pieces import Piece
 
+Weight = TypeVar("Weight")
 Shapes = Mapping[str, tuple[int, ...]]
+_ADVICE = "config.json and the weights must come from the same model"
 
 
 def to_ours(pieces: Sequence[Piece], theirs: Mapping[str, Tensor], shapes: Shapes, where: object) -> dict[str, Tensor]:
@@ -30,26 +33,26 @@ def to_ours(pieces: Sequence[Piece], theirs: Mapping[str, Tensor], shapes: Shape
     for what, names in (("missing", known - theirs.keys()), ("unknown", theirs.keys() - known)):
         if names:
             some = ", ".join(sorted(names)[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-            advice = "config.json and the weights must come from the same model"
-            raise ModelError(f"weights are {what}", where=where, found=some, advice=advice)
+            raise ModelError(f"weights are {what}", where=where, found=some, advice=_ADVICE)
     ours: dict[str, Tensor] = {}
     for piece in pieces:
+        named = f"{where}: {', '.join(piece.theirs)}"
         try:
             found = piece.read([theirs[name] for name in piece.theirs])
         except (RuntimeError, IndexError) as error:  # a tensor that cannot be cut or turned as this piece is
-            names = ", ".join(piece.theirs)
-            raise ModelError(
-                "a weight has another shape than config.json says", where=f"{where}: {names}", found=error
-            ) from None
-        ours.update(zip(piece.ours, found, strict=True))
-    for name, shape in shapes.items():
-        if name not in ours or tuple(ours[name].shape) != shape:
-            found_shape = tuple(ours[name].shape) if name in ours else "no such weight"
-            advice = "config.json and the weights must come from the same model"
-            raise ModelError(
-                f"the weights do not fit config.json at {name}", where=where, expected=shape, found=found_shape, advice=advice
-            )
+            raise _misshapen(named, None, error) from None
+        for name, tensor in zip(piece.ours, found, strict=True):
+            if tuple(tensor.shape) != shapes.get(name):
+                raise _misshapen(named, f"{shapes.get(name)} ({name})", tuple(tensor.shape))
+            ours[name] = tensor
+    for name in shapes.keys() - ours.keys():
+        raise _misshapen(where, f"a weight for {name}", "no such weight")
     return ours
+
+
+def _misshapen(where: object, expected: object, found: object) -> ModelError:
+    what = "a weight has another shape than config.json says"
+    return ModelError(what, where=where, expected=expected, found=found, advice=_ADVICE)
 
 
 def to_theirs(pieces: Sequence[Piece], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -61,8 +64,8 @@ def to_theirs(pieces: Sequence[Piece], ours: Mapping[str, Tensor]) -> dict[str, 
     return theirs
 
 
-def relevant(family: Family, pieces: Sequence[Piece], theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Their weights under their full names, without those that hold nothing of ours.
+def relevant(family: Family, pieces: Sequence[Piece], theirs: Mapping[str, Weight]) -> dict[str, Weight]:
+    """Their weights (or whatever stands for them) under their full names, without those that hold nothing of ours.
 
     Some files leave out the family's prefix, and old ones call gain and bias of a norm gamma and beta.
     """
@@ -74,4 +77,8 @@ def relevant(family: Family, pieces: Sequence[Piece], theirs: Mapping[str, Tenso
             full = family.prefix + full
         if full in known or not any(re.search(pattern, full) for pattern in family.ignored):
             found[full] = tensor
+    for copy, name in family.copies.items():  # one of tied matrices: read where the other is not there
+        if copy in found and copy not in known:
+            found.setdefault(name, found[copy])
+            del found[copy]
     return found

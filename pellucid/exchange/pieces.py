@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pellucid.base.config import ModelConfig
+from pellucid.model.build import ROLES
+
 Tensors = Sequence[Tensor]
 
 
@@ -66,12 +69,38 @@ def without_first_rows(ours: str, theirs: str, n: int) -> Piece:
 
 def stacked(ours: Sequence[str], theirs: str, sizes: Sequence[int] | None = None) -> Piece:
     """Several tensors of ours that they keep as one, one below the other; of equal ``sizes`` where none are given."""
-    return Piece(
-        tuple(ours),
-        (theirs,),
-        lambda found: [part.contiguous() for part in found[0].split(list(sizes) if sizes else found[0].shape[0] // len(ours))],
-        lambda found: [torch.cat(list(found))],
-    )
+
+    def read(found: Tensors) -> Tensors:
+        rows = list(sizes) if sizes else [len(found[0]) // len(ours)] * len(ours)
+        return [part.contiguous() for part in torch.split(found[0], rows)]
+
+    return Piece(tuple(ours), (theirs,), read, lambda found: [torch.cat(list(found))])
+
+
+def interleaved(ours: Sequence[str], theirs: str, n_heads: int) -> Piece:
+    """Several tensors of ours that they keep as one: of the first head the rows of each, then of the second, and so on."""
+
+    def read(found: Tensors) -> Tensors:
+        rest = found[0].shape[1:]
+        by_head = found[0].reshape(n_heads, len(ours), -1, *rest)  # (H, parts, K, ...)
+        return [by_head[:, part].reshape(-1, *rest) for part in range(len(ours))]
+
+    def write(found: Tensors) -> Tensors:
+        rest = found[0].shape[1:]
+        return [torch.stack([part.reshape(n_heads, -1, *rest) for part in found], dim=1).reshape(-1, *rest)]
+
+    return Piece(tuple(ours), (theirs,), read, write)
+
+
+def tied(model: ModelConfig) -> bool:
+    """Whether a decoder's embedding and output projection are one matrix."""
+    return ROLES[model.tie]["target"] == ROLES[model.tie]["output"]
+
+
+def matrices(model: ModelConfig, embedding: str, output: str) -> list[Piece]:
+    """Embedding and output projection of a decoder that stands alone; where they are tied, only the first."""
+    roles = {"target": embedding} if tied(model) else {"target": embedding, "output": output}
+    return [same(f"weights.{ROLES[model.tie][role]}", theirs) for role, theirs in roles.items()]
 
 
 def _as_it_is(found: Tensors) -> Tensors:

@@ -190,7 +190,10 @@ def test_without_a_near_name_all_are_listed(tmp_path: Path) -> None:
     [
         ("text: {joint: false}", 'recipe.yaml: model.tie: "all" needs text.joint: true'),
         ("seed: 1\nmodel:\n  dropout: 0\ntext: {joint: false}", 'recipe.yaml:2: model.tie: "all" needs text.joint: true'),
-        ("model:\n  preset: tiny\n  d_model: 130", "recipe.yaml:2: model.encoder.n_heads: must divide d_model = 130 (or set encoder.d_head), is 4"),
+        (
+            "model:\n  preset: tiny\n  d_model: 130",
+            "recipe.yaml:2: model.encoder.n_heads: must divide d_model = 130 (or set encoder.d_head), is 4",
+        ),
         ("data: {corpus: builtin,\n directory: x}", "recipe.yaml:1: data.corpus: give one of corpus, directory and train"),
         ("model: {encoder: {n_heads: []}}", "recipe.yaml:1: model.encoder.n_heads: needs n_layers = 6 numbers, has 0"),
     ],

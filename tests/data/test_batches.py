@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from pellucid.base.config import DataConfig
 from pellucid.base.errors import DataError
 from pellucid.data import batches
-from pellucid.data.batches import Plan, collate, plan, shapes, worst
+from pellucid.data.batches import Plan, all_windows, collate, plan, shapes, windows, worst
 from pellucid.data.readers import PairsInMemory
-from pellucid.data.store import Store, prepare
+from pellucid.data.store import PairEncoder, Store, prepare
 
 Lengths = npt.NDArray[np.int32]
 
@@ -178,6 +178,130 @@ def test_the_worst_batch(pairs: list[tuple[int, int]], tokens: int) -> None:
     assert size(found) == max(size(batch) for batch in all_of(made))
 
 
+# --- one column, and three -------------------------------------------------------------------------------------------
+
+
+def test_a_plan_of_one_column_by_hand() -> None:
+    lengths = np.array([[3], [1], [9], [5], [8], [4], [2]], dtype=np.int32)
+    # In order of length: 1 6 0 5 3 4 2; 12 tokens hold 3 rows of 4 with the end token, 2 of 6, 1 of 9 and 1 of 10.
+    made = plan(lengths, tokens=12, seed=3, epoch=2)
+    assert sorted(all_of(made), key=lambda batch: max(lengths[batch])) == [[1, 6, 0], [5, 3], [4], [2]]
+    assert sorted(shapes(made, lengths).tolist()) == [[1, 9], [1, 10], [2, 6], [3, 4]]
+    assert worst(made, lengths).tolist() == [5, 3]  # 12 tokens, as [1, 6, 0], but longer
+
+
+def test_a_plan_of_three_columns_by_hand() -> None:
+    lengths = np.array([[1, 2, 7], [3, 1, 0], [2, 2, 2], [0, 0, 6], [5, 6, 1]], dtype=np.int32)
+    # Longest column 7, 3, 2, 6, 6; of the two with 6, an even one, 4 comes first: 5 - 6 < 0 - 0. In order: 2 1 4 3 0.
+    made = plan(lengths, tokens=14, seed=1, epoch=0)
+    assert sorted(all_of(made), key=lambda batch: max(lengths[batch].max(axis=1))) == [[2, 1], [4, 3], [0]]
+    assert sorted(shapes(made, lengths).tolist()) == [[1, 2, 3, 8], [2, 4, 3, 3], [2, 6, 7, 7]]
+    assert worst(made, lengths).tolist() == [4, 3]  # 2 x 20 tokens
+    with pytest.raises(DataError, match=r"example 0: .*\n.*\n.*8 tokens"):
+        plan(lengths, tokens=7, seed=1, epoch=0)
+
+
+@given(data=st.data(), columns=st.integers(1, 4), tokens=SIZES)
+def test_each_example_once_whatever_the_columns(data: st.DataObject, columns: int, tokens: int) -> None:
+    row = st.tuples(*[st.integers(0, 30)] * columns)
+    lengths = np.array(data.draw(st.lists(row, min_size=1, max_size=60)), dtype=np.int32)
+    made = plan(lengths, tokens=tokens, seed=1, epoch=0)
+    assert sorted(index for batch in all_of(made) for index in batch) == list(range(len(lengths)))
+    assert all(rows * max(widths) <= tokens for rows, *widths in shapes(made, lengths).tolist())
+
+
+# --- windows of a running text ---------------------------------------------------------------------------------------
+
+
+def windows_of(n_tokens: int, context: int, rows: int, seed: int = 1, epoch: int = 0) -> list[list[int]]:
+    made = windows(n_tokens, context=context, rows=rows, seed=seed, epoch=epoch)
+    return [made[index].tolist() for index in range(len(made))]
+
+
+@given(
+    context=st.integers(1, 12),
+    rows=st.integers(1, 5),
+    extra=st.integers(0, 200),
+    seed=st.integers(0, 1 << 70),
+    epoch=st.integers(0, 1 << 40),
+)
+def test_windows_follow_each_other_and_stay_inside(context: int, rows: int, extra: int, seed: int, epoch: int) -> None:
+    n_tokens = (rows + 1) * context + extra
+    made = windows_of(n_tokens, context, rows, seed, epoch)
+    assert {len(batch) for batch in made} == {rows}
+    starts = sorted(start for batch in made for start in batch)
+    assert len(set(starts)) == len(starts)
+    assert len({start % context for start in starts}) == 1, "steps of a context, counted from the first window"
+    assert starts[0] >= 0
+    assert starts[-1] + context + 1 <= n_tokens
+    predicted = len(starts) * context
+    assert n_tokens - predicted <= 2 * context + (rows - 1) * context, "little is left out"
+
+
+def test_windows_without_a_batch_half_full_have_no_gap() -> None:
+    for epoch in range(20):
+        starts = [batch[0] for batch in windows_of(1000, context=7, rows=1, epoch=epoch)]
+        first = min(starts)
+        assert 0 <= first < 7
+        assert sorted(starts) == list(range(first, first + 7 * len(starts), 7))
+        assert len(starts) == (1000 - 7) // 7  # as many as fit behind the last place where the first may begin
+
+
+def test_seed_and_epoch_change_place_and_order() -> None:
+    made = [windows_of(5000, context=50, rows=4, seed=seed, epoch=epoch) for seed in (1, 2) for epoch in range(8)]
+    assert len({min(min(batch) for batch in each) for each in made}) > 8, "places among 50"
+    assert len({len(each) for each in made}) == 1, "as many batches in each epoch"
+    orders = [[start // 50 for batch in each for start in batch] for each in made]
+    for first, second in itertools.combinations(orders, 2):
+        assert first != second
+    assert windows_of(5000, context=50, rows=4, seed=2, epoch=7) == made[-1]
+    assert all(order != sorted(order) for order in orders)
+
+
+def test_the_left_over_windows_are_others_in_each_epoch() -> None:
+    made = [windows_of(70, context=10, rows=4, epoch=epoch) for epoch in range(12)]  # 6 windows, of which 4 are met
+    assert {len(each) for each in made} == {1}
+    assert len({frozenset(start // 10 for start in each[0]) for each in made}) > 3
+
+
+def test_windows_by_hand() -> None:
+    """The smallest text: one place for the first window, one window."""
+    assert windows_of(6, context=5, rows=1, epoch=3) == [[0]]
+    assert sorted(windows_of(9, context=4, rows=1, seed=1, epoch=0)) in [[[place]] for place in range(4)]
+    made = windows(100, context=5, rows=3, seed=4, epoch=2)
+    assert made[0].dtype == np.int64
+    with pytest.raises(IndexError):
+        made[len(made)]
+
+
+def test_texts_too_short_for_windows() -> None:
+    for n_tokens in (0, 1, 5):
+        with pytest.raises(
+            DataError, match=rf"shorter than one window\n  expected: at least 6 tokens\n  found:    {n_tokens} tok"
+        ):
+            windows(n_tokens, context=5, rows=1, seed=1, epoch=0)
+    with pytest.raises(
+        DataError, match=r"fewer windows than a batch has rows\n.*at least 3 windows of 5(.|\n)*14 tokens, 1 windows"
+    ):
+        windows(14, context=5, rows=3, seed=1, epoch=0)
+
+
+@given(n_tokens=st.integers(2, 200), context=st.integers(1, 30))
+def test_validation_predicts_each_token_once(n_tokens: int, context: int) -> None:
+    tokens = list(range(n_tokens))
+    pieces = [tokens[start : start + context + 1] for start in all_windows(n_tokens, context)]
+    assert [token for piece in pieces for token in piece[1:]] == tokens[1:]
+    assert all(len(piece) == context + 1 for piece in pieces[:-1])
+    assert 2 <= len(pieces[-1]) <= context + 1
+
+
+def test_validation_windows_by_hand() -> None:
+    assert all_windows(9, 4).tolist() == [0, 4]
+    assert all_windows(10, 4).tolist() == [0, 4, 8]
+    with pytest.raises(DataError, match="at least 2 tokens"):
+        all_windows(1, 4)
+
+
 # --- the arrays ------------------------------------------------------------------------------------------------------
 
 
@@ -196,7 +320,7 @@ def make_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[tuple
         # "~" keeps a side without tokens from counting as empty
         texts = [("~" + "".join(map(chr, source)), "~" + "".join(map(chr, target))) for source, target in pairs]
         directory = tmp_path_factory.mktemp("run") / "train"
-        return prepare(PairsInMemory("train", texts, DataConfig()), (Raw(), Raw()), directory, DataConfig())
+        return prepare(PairsInMemory("train", texts, DataConfig()), PairEncoder(Raw(), Raw()), directory, DataConfig())
 
     return make
 

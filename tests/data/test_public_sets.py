@@ -18,8 +18,8 @@ import pytest
 from pellucid.base.config import DataConfig
 from pellucid.base.errors import DataError, StorageError, UsageError
 from pellucid.data import public_sets
-from pellucid.data.public_sets import PUBLIC_SETS, PublicFile, PublicSet, data_home, fetch, locate
-from pellucid.data.readers import open_split, splits_of
+from pellucid.data.public_sets import PUBLIC_SETS, PublicFile, PublicFolder, PublicSet, data_home, fetch, locate
+from pellucid.data.readers import open_split, open_text, splits_of
 
 TEXTS = {
     # Numbers drawn from a seed do not compress away: each file takes several packets.
@@ -256,6 +256,69 @@ def test_a_home_that_cannot_be_written(local: Path, tmp_path: Path) -> None:
         fetch("tiny", tmp_path / "home", local)
 
 
+# --- folders and files of other kinds --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A local copy of a set of a table, bytes that are no text, and a folder of two files."""
+    files = {"train.tsv": b"b.jpg\tb\n", "arrays.npz": bytes(range(256))}
+    pictures = {"b.jpg": b"\xff\xd8 picture b", "a.jpg": b"\xff\xd8 picture a\n"}
+    folder = tmp_path / "copy"
+    (folder / "images").mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    for name, content in pictures.items():
+        (folder / "images" / name).write_bytes(content)
+    # What `LC_ALL=C sha256sum *` prints: sorted, two blanks after the checksum.
+    listing = "".join(f"{hashlib.sha256(pictures[name]).hexdigest()}  {name}\n" for name in ("a.jpg", "b.jpg"))
+    known = PublicSet(
+        name="album",
+        what="pictures",
+        licence="none",
+        languages=(),
+        splits={"train": "train"},
+        files=tuple(PublicFile(name, hashlib.sha256(text).hexdigest(), len(text)) for name, text in files.items()),
+        address=None,
+        ending="tsv",
+        folder=PublicFolder("images", hashlib.sha256(listing.encode()).hexdigest()),
+    )
+    monkeypatch.setitem(PUBLIC_SETS, "album", known)
+    return folder
+
+
+def test_a_folder_is_copied_and_checked(album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = fetch("album", tmp_path / "home", album)
+    assert sorted(path.name for path in folder.iterdir()) == ["arrays.npz", "images", "train.tsv"]
+    for name in ("arrays.npz", "train.tsv", "images/a.jpg", "images/b.jpg"):
+        assert (folder / name).read_bytes() == (album / name).read_bytes()
+    assert capsys.readouterr().err.splitlines() == ["album: train.tsv", "album: arrays.npz", "album: images/"]
+    (folder / "images" / "a.jpg").write_bytes(b"damaged")
+    (folder / ".part" / "images").mkdir(parents=True)
+    (folder / ".part" / "images" / "left.jpg").write_bytes(b"by an interrupted copy")
+    fetch("album", tmp_path / "home", album)
+    assert (folder / "images" / "a.jpg").read_bytes() == (album / "images" / "a.jpg").read_bytes()
+    assert capsys.readouterr().err.splitlines() == ["album: images/"]
+    assert not (folder / ".part").exists()
+    assert locate("album", "train", home=tmp_path / "home") == ((folder / "train.tsv",), False)
+
+
+def test_a_folder_with_other_content(album: Path, tmp_path: Path) -> None:
+    (album / "images" / "c.jpg").write_bytes(b"one too many")
+    with pytest.raises(DataError, match=r"copy/images: the content is not the known one\n.*SHA-256"):
+        fetch("album", tmp_path / "home", album)
+    assert not list((tmp_path / "home").rglob("*.jpg"))
+    assert (album / "images" / "c.jpg").exists(), "the user's own file stays"
+
+
+def test_a_local_copy_that_lacks_the_folder(album: Path, tmp_path: Path) -> None:
+    (album / "images").rename(album / "pictures")
+    with pytest.raises(DataError, match=r"copy: a folder of the set is missing\n.*images/"):
+        fetch("album", tmp_path / "home", album)
+    with pytest.raises(DataError, match=r"--from DIR, where DIR holds train\.tsv, arrays\.npz, images/"):
+        fetch("album", tmp_path / "home")
+
+
 # --- the table and the home ------------------------------------------------------------------------------------------
 
 
@@ -264,7 +327,7 @@ def test_not_fetched_yet(tmp_path: Path) -> None:
         locate("multi30k", "dev", "en", "de", tmp_path)
     with pytest.raises(DataError, match=r"--from DIR$"):
         locate("tatoeba-fra-eng", "dev", "en", "fr", tmp_path)
-    with pytest.raises(DataError, match=r"can no longer be downloaded\n.*--from DIR.*train\.tsv\.gz"):
+    with pytest.raises(DataError, match=r"cannot be downloaded\n.*--from DIR.*train\.tsv\.gz"):
         fetch("tatoeba-fra-eng", tmp_path)
 
 
@@ -291,6 +354,51 @@ def test_columns_follow_the_languages(
     assert list(open_split(config, "dev", home=tmp_path)) == [pair]
 
 
+def put(home: Path, name: str, file: str, content: str) -> None:
+    (home / name).mkdir(parents=True, exist_ok=True)
+    (home / name / file).write_text(content, encoding="utf-8", newline="\n")
+
+
+def test_one_side_of_a_set_of_pairs(tmp_path: Path) -> None:
+    """One column: only the source counts; what ``data.target`` says, and whether that side is there, does not."""
+    put(tmp_path, "tatoeba-fra-eng", "dev.tsv", "un\tone\ndeux\ttwo\n")
+    put(tmp_path, "multi30k", "val.de", "ein\n")
+    for source, texts in (("fr", [("un",), ("deux",)]), ("en", [("one",), ("two",)])):
+        config = DataConfig(corpus="tatoeba-fra-eng", source=source)
+        assert list(open_split(config, "dev", columns=1, home=tmp_path)) == texts
+    assert list(open_split(DataConfig(corpus="multi30k", source="de"), "dev", columns=1, home=tmp_path)) == [("ein",)]
+    with pytest.raises(UsageError, match=r"data\.source: multi30k has no such language"):
+        open_split(DataConfig(corpus="multi30k"), "dev", columns=1, home=tmp_path)
+
+
+def test_labelled_sets_ask_for_no_languages(tmp_path: Path) -> None:
+    put(tmp_path, "sst2", "dev.tsv", "a fine film .\t1\nfine , a film\t0\n")
+    config = DataConfig(corpus="sst2")
+    assert list(open_split(config, "dev", home=tmp_path)) == [("a fine film .", "1"), ("fine , a film", "0")]
+    assert list(open_split(config, "dev", columns=1, home=tmp_path)) == [("a fine film .",), ("fine , a film",)]
+    assert splits_of(config) == ("train", "dev", "test")
+
+
+def test_sets_that_hold_no_pairs(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"data\.corpus: this corpus holds no pairs\n.*tinyshakespeare: running text"):
+        open_split(DataConfig(corpus="tinyshakespeare"), "train", home=tmp_path)
+    for columns in (1, 2):
+        with pytest.raises(UsageError, match=r"data\.corpus: this corpus holds no"):
+            open_split(DataConfig(corpus="mnist"), "train", columns=columns, home=tmp_path)
+
+
+def test_shakespeare_brings_its_dev_split(tmp_path: Path) -> None:
+    put(tmp_path, "tinyshakespeare", "input.txt", "ROMEO:\nHo!\n\nJULIET:\nNo.\n\n")  # 25 characters
+    config = DataConfig(corpus="tinyshakespeare")
+    parts = [list(open_text(config, split, home=tmp_path)) for split in ("train", "dev")]
+    assert parts == [[("ROMEO:\nHo!\n\nJULIET:\nNo",)], [(".\n\n",)]]  # floor(25 x 0.9) = 22
+    more = replace(config, holdout=0.5)
+    assert list(open_text(more, "train", home=tmp_path)) == [("ROMEO:\nHo!\n\n",)]
+    put(tmp_path, "sst2", "train.tsv", "a\t1\n")
+    with pytest.raises(UsageError, match="a table is no running text"):
+        open_text(DataConfig(corpus="sst2"), "train", home=tmp_path)
+
+
 def test_the_data_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
     monkeypatch.delenv("PELLUCID_DATA", raising=False)
@@ -308,26 +416,48 @@ def test_the_table_is_consistent() -> None:
     for name, known in PUBLIC_SETS.items():
         assert known.name == name
         assert known.licence
-        endings = ("tsv",) if known.columns else known.languages
-        expected = {f"{stem}.{ending}.gz" for stem in known.splits.values() for ending in endings}
-        assert {file.name for file in known.files} == expected
+        endings = (known.ending,) if known.ending else known.languages
+        expected = {f"{stem}.{ending}" for stem in known.splits.values() for ending in endings}
+        assert {file.name.removesuffix(".gz") for file in known.files} == expected
         assert len({file.sha256 for file in known.files}) == len(known.files)
         assert all(len(file.sha256) == 64 for file in known.files)
         assert known.size == sum(file.size for file in known.files)
+        assert known.folder is None or known.address is None, "folders cannot be downloaded"
 
 
 @pytest.mark.parametrize(
-    ("name", "split", "pairs"),
-    [("multi30k", "train", 29_000), ("multi30k", "dev", 1014), ("multi30k", "test", 1000), ("tatoeba-fra-eng", "dev", 1452)],
+    ("name", "split", "columns", "examples"),
+    [
+        ("multi30k", "train", 2, 29_000),
+        ("multi30k", "dev", 2, 1014),
+        ("multi30k", "test", 2, 1000),
+        ("tatoeba-fra-eng", "dev", 2, 1452),
+        ("tinyshakespeare", "train", 1, 40_000 - 7_223),  # the lines that are not blank
+        ("sst2", "test", 2, 1821),
+        ("sst5", "train", 2, 8544),
+        ("flickr8k-1k", "dev", 2, 565),
+    ],
 )
-def test_the_real_sets(tmp_path: Path, name: str, split: str, pairs: int) -> None:
+def test_the_real_sets(tmp_path: Path, name: str, split: str, columns: int, examples: int) -> None:
     """Needs copies of the sets: ``PELLUCID_TEST_DATA`` names the folder that holds them. Line counts: as published."""
+    copies = local_copy(name)
+    fetch(name, tmp_path, copies)
+    source, target = (*public_sets.public_set(name).languages, "source", "target")[:2]
+    opened = open_split(DataConfig(corpus=name, source=source, target=target), split, columns=columns, home=tmp_path)
+    assert sum(1 for _ in opened) == examples
+
+
+def test_the_real_shakespeare(tmp_path: Path) -> None:
+    fetch("tinyshakespeare", tmp_path, local_copy("tinyshakespeare"))
+    sizes = {}
+    for split in ("train", "dev"):
+        opened = open_text(DataConfig(corpus="tinyshakespeare"), split, home=tmp_path)
+        sizes[split] = sum(len(text) for (text,) in opened)
+    assert sizes == {"train": 1_003_854, "dev": 111_540}  # int(0.9 * 1115394), and the rest
+
+
+def local_copy(name: str) -> Path:
     copies = Path(os.environ.get("PELLUCID_TEST_DATA", "")) / name
     if "PELLUCID_TEST_DATA" not in os.environ or not copies.is_dir():
         pytest.skip(f"no local copy of {name}: set PELLUCID_TEST_DATA to the folder that holds it")
-    fetch(name, tmp_path, copies)
-    known = public_sets.public_set(name)
-    config = DataConfig(corpus=name, source=known.languages[0], target=known.languages[1])
-    opened = open_split(config, split, home=tmp_path)
-    assert sum(1 for _ in opened) == pairs
-    assert opened.report.read == pairs
+    return copies

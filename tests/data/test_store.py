@@ -18,8 +18,16 @@ from hypothesis import strategies as st
 from pellucid.base.config import DataConfig
 from pellucid.base.errors import DataError, StorageError
 from pellucid.data import store as store_module
-from pellucid.data.readers import PairsInMemory, Split, open_split
-from pellucid.data.store import StaleStoreError, Store, digest_of, fingerprint_of, open_or_prepare, prepare
+from pellucid.data.readers import PairsInMemory, Split, open_split, open_text
+from pellucid.data.store import (
+    PairEncoder,
+    StaleStoreError,
+    Store,
+    digest_of,
+    fingerprint_of,
+    open_or_prepare,
+    prepare,
+)
 
 PAIRS = [("le chat", "the cat"), ("où", "where"), ("x", "a longer side")]
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(str.strip)
@@ -28,12 +36,12 @@ FILES = ("tokens.bin", "offsets.bin", "lengths.bin")
 Make = Callable[..., Any]
 
 
-def split_of(pairs: Sequence[tuple[str, str]], **settings: Any) -> Split:
+def split_of(pairs: Sequence[tuple[str, ...]], **settings: Any) -> Split:
     return PairsInMemory("train", pairs, DataConfig(**settings))
 
 
 def write_store(directory: Path, make: Make, pairs: Sequence[tuple[str, str]] = PAIRS, **settings: Any) -> Store:
-    return prepare(split_of(pairs, **settings), (make(), make()), directory, DataConfig(**settings))
+    return prepare(split_of(pairs, **settings), PairEncoder(make(), make()), directory, DataConfig(**settings))
 
 
 def content(store: Store) -> list[tuple[list[int], list[int]]]:
@@ -55,7 +63,7 @@ def test_round_trip(
 ) -> None:
     directory = tmp_path_factory.mktemp("run") / "train"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store_module, "_CHUNK_PAIRS", chunk)
+        patch.setattr(store_module, "_CHUNK_EXAMPLES", chunk)
         write_store(directory, make_tokenizer, pairs)
     store = Store.open(directory)
     assert content(store) == expected(pairs)
@@ -67,14 +75,14 @@ def test_round_trip(
 
 def test_sides_have_tokenizers_of_their_own(tmp_path: Path, make_tokenizer: Make) -> None:
     source, target = make_tokenizer(), make_tokenizer(shift=100, vocabulary_size=356)
-    store = prepare(split_of([("a", "a")]), (source, target), tmp_path / "train", DataConfig())
+    store = prepare(split_of([("a", "a")]), PairEncoder(source, target), tmp_path / "train", DataConfig())
     assert content(store) == [([97 + 4], [97 + 100])]
 
 
 @pytest.mark.parametrize(("size", "bytes_each"), [(65_536, 2), (65_537, 4)])
 def test_numbers_as_wide_as_the_vocabulary_needs(tmp_path: Path, make_tokenizer: Make, size: int, bytes_each: int) -> None:
     largest = make_tokenizer(vocabulary_size=size, shift=size - 1 - ord("z"))  # "z" is the last entry
-    store = prepare(split_of([("z", "zz")]), (make_tokenizer(), largest), tmp_path / "train", DataConfig())
+    store = prepare(split_of([("z", "zz")]), PairEncoder(make_tokenizer(), largest), tmp_path / "train", DataConfig())
     assert store.target(0).tolist() == [size - 1, size - 1]
     assert (tmp_path / "train" / "tokens.bin").stat().st_size == 3 * bytes_each
 
@@ -82,7 +90,7 @@ def test_numbers_as_wide_as_the_vocabulary_needs(tmp_path: Path, make_tokenizer:
 def test_a_side_without_tokens_is_kept(tmp_path: Path, make_tokenizer: Make) -> None:
     deaf = make_tokenizer()
     deaf.encode_batch = lambda texts: [[] for _ in texts]
-    store = prepare(split_of(PAIRS), (deaf, deaf), tmp_path / "train", DataConfig())
+    store = prepare(split_of(PAIRS), PairEncoder(deaf, deaf), tmp_path / "train", DataConfig())
     assert content(store) == [([], [])] * 3
 
 
@@ -90,8 +98,102 @@ def test_megabytes_are_encoded_a_few_at_a_time(tmp_path: Path, make_tokenizer: M
     tokenizer = make_tokenizer()
     pairs = [("x" * 400_000, "y")] * 5
     config = DataConfig(on_long="crop")
-    prepare(split_of(pairs), (tokenizer, tokenizer), tmp_path / "train", config)
+    prepare(split_of(pairs), PairEncoder(tokenizer, tokenizer), tmp_path / "train", config)
     assert max(sum(map(len, call)) for call in tokenizer.calls) == 1_200_000  # three of them pass the million
+
+
+# --- one column, and three -------------------------------------------------------------------------------------------
+
+
+class Columns:
+    """An encoder of ``columns`` columns from the first text: the column c of "ab" is its bytes plus c, c + 1 times."""
+
+    vocabulary_size = 300
+
+    def __init__(self, columns: int, limited: bool = True, name: str = "columns") -> None:
+        self.columns, self.limited = columns, limited
+        self.fingerprint = {"encoder": name}
+        self.controls = {"pad": 7, "start": 8, "end": 9}
+
+    def encode(self, examples: Sequence[tuple[str, ...]]) -> list[tuple[list[int], ...]]:
+        return [tuple([byte + c for byte in text.encode()] * (c + 1) for c in range(self.columns)) for text, *_ in examples]
+
+
+TEXTS = [("ab",), ("c",), ("a longer text",)]
+
+
+def test_one_column(tmp_path: Path) -> None:
+    store = prepare(split_of(TEXTS), Columns(1), tmp_path / "train", DataConfig())
+    assert (store.columns, store.lengths.tolist()) == (1, [[2], [1], [13]])
+    assert [store.column(i, 0).tolist() for i in range(3)] == [list(text.encode()) for (text,) in TEXTS]
+    assert store.tokens.tolist() == list(b"abca longer text"), "all tokens in one array"
+    assert (store.pad, store.start, store.end) == (7, 8, 9)
+    assert store.report.lines() == ["3 texts"]
+
+
+def test_more_columns_than_texts(tmp_path: Path) -> None:
+    store = prepare(split_of([("ab",), ("c",)]), Columns(3), tmp_path / "train", DataConfig())
+    assert (store.columns, store.lengths.tolist()) == (3, [[2, 4, 6], [1, 2, 3]])
+    assert [store.column(0, c).tolist() for c in range(3)] == [[97, 98], [98, 99] * 2, [99, 100] * 3]
+    assert [store.column(1, c).tolist() for c in range(3)] == [[99], [100] * 2, [101] * 3]
+    assert store.tokens.tolist() == [97, 98, 98, 99, 98, 99, 99, 100, 99, 100, 99, 100, 99, 100, 100, 101, 101, 101]
+
+
+def test_the_longest_column_counts(tmp_path: Path) -> None:
+    store = prepare(split_of(TEXTS), Columns(3), tmp_path / "train", DataConfig(max_length=3))
+    assert store.lengths.tolist() == [[1, 2, 3]]
+    assert store.report.lines() == ["1 of 3 texts kept", "2 x longer than 3 tokens, skipped (first: train:1)"]
+    with pytest.raises(
+        DataError, match=r"train:1: a text longer than .*\n  expected: at most 5 tokens\n  found:    2, 4, 6 tokens"
+    ):
+        prepare(split_of(TEXTS), Columns(3), tmp_path / "other", DataConfig(max_length=5, on_long="error"))
+
+
+def test_an_encoder_without_a_limit(tmp_path: Path) -> None:
+    settings = DataConfig(max_length=1, on_long="error")
+    store = prepare(split_of(TEXTS), Columns(1, limited=False), tmp_path / "train", settings)
+    assert len(store) == 3
+    other = fingerprint_of(split_of(TEXTS), Columns(1, limited=False), DataConfig(max_length=2))
+    assert other == store.fingerprint, "limits that do not apply do not make it stale"
+
+
+def test_what_makes_a_store_of_single_texts_stale(tmp_path: Path) -> None:
+    path = tmp_path / "train.txt"
+    path.write_text("a\n")
+    config = DataConfig(train=(str(path),))
+    found = fingerprint_of(open_split(config, "train", columns=1), Columns(1), config)
+    other = replace(config, target="another")
+    assert fingerprint_of(open_split(other, "train", columns=1), Columns(1), other) == found
+    assert fingerprint_of(open_split(config, "train", columns=1), Columns(1, name="new"), config)["encoder"] == "new"
+    other = replace(config, source="another")
+    assert fingerprint_of(open_split(other, "train", columns=1), Columns(1), other) != found
+
+
+def test_running_text(tmp_path: Path) -> None:
+    """All of its tokens lie one after the other, whatever the chunks."""
+    text = "".join(f"line {i}\n\n" for i in range(20_000))
+    (tmp_path / "train.txt").write_text(text)
+    split = open_text(DataConfig(train=(str(tmp_path / "train.txt"),)), "train")
+    store = prepare(split, Columns(1, limited=False), tmp_path / "store", DataConfig())
+    assert bytes(store.tokens.astype(np.uint8)) == text.encode()
+    assert len(store) == 4  # 228,890 bytes in chunks of 65,536 and a little more
+    assert store.report.lines() == ["40,000 lines"]
+
+
+def test_no_text_is_left(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no text left in the split train"):
+        prepare(split_of([("",), (" ",)]), Columns(1), tmp_path / "train", DataConfig())
+
+
+def test_a_store_of_the_first_format_is_prepared_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    directory = tmp_path / "train"
+    prepare(split_of(TEXTS), Columns(1), directory, DataConfig())
+    meta = json.loads((directory / "meta.json").read_text())
+    (directory / "meta.json").write_text(json.dumps(meta | {"version": 1}))
+    store = open_or_prepare(split_of(TEXTS), Columns(1), directory, DataConfig())
+    assert len(store) == 3
+    assert "another format version" in capsys.readouterr().err
+    assert json.loads((directory / "meta.json").read_text())["version"] == 2
 
 
 # --- over-long pairs -------------------------------------------------------------------------------------------------
@@ -146,15 +248,13 @@ def file_split(folder: Path, text: str = "a\tb\nc\td\n", name: str = "train.tsv"
     ],
 )
 def test_what_makes_a_store_stale(tmp_path: Path, make_tokenizer: Make, change: dict[str, Any], part: str) -> None:
-    tokenizers = (make_tokenizer(), make_tokenizer())
+    encoder = PairEncoder(make_tokenizer(), make_tokenizer())
     split = file_split(tmp_path)
-    prepare(split, tokenizers, tmp_path / "store", split.config)
+    prepare(split, encoder, tmp_path / "store", split.config)
     other = file_split(tmp_path, **change)
     with pytest.raises(StaleStoreError, match=rf"changed since: {part}$"):
-        Store.open(tmp_path / "store", fingerprint_of(other, tokenizers, other.config))
-    assert digest_of(fingerprint_of(other, tokenizers, other.config)) != digest_of(
-        fingerprint_of(split, tokenizers, split.config)
-    )
+        Store.open(tmp_path / "store", fingerprint_of(other, encoder, other.config))
+    assert digest_of(fingerprint_of(other, encoder, other.config)) != digest_of(fingerprint_of(split, encoder, split.config))
 
 
 @pytest.mark.parametrize("side", [0, 1])
@@ -165,45 +265,45 @@ def test_another_tokenizer_makes_it_stale(tmp_path: Path, make_tokenizer: Make, 
     tokenizers[side] = make_tokenizer(fingerprint="other")
     name = ("source tokenizer", "target tokenizer")[side]
     with pytest.raises(StaleStoreError, match=f"changed since: {name}$"):
-        Store.open(tmp_path / "store", fingerprint_of(split, (tokenizers[0], tokenizers[1]), split.config))
+        Store.open(tmp_path / "store", fingerprint_of(split, PairEncoder(*tokenizers), split.config))
 
 
 def test_what_does_not_make_it_stale(tmp_path: Path, make_tokenizer: Make) -> None:
-    tokenizers = (make_tokenizer(), make_tokenizer())
+    encoder = PairEncoder(make_tokenizer(), make_tokenizer())
     split = file_split(tmp_path)
-    store = prepare(split, tokenizers, tmp_path / "store", split.config)
+    store = prepare(split, encoder, tmp_path / "store", split.config)
     (tmp_path / "elsewhere").mkdir()
     for other in (file_split(tmp_path / "elsewhere", name="x.txt"), file_split(tmp_path, name="train.tsv.gz")):
-        assert fingerprint_of(other, tokenizers, other.config) == store.fingerprint
+        assert fingerprint_of(other, encoder, other.config) == store.fingerprint
     os.utime(tmp_path / "train.tsv", (1, 1))
     touched = open_split(split.config, "train")
-    assert content(Store.open(tmp_path / "store", fingerprint_of(touched, tokenizers, touched.config)))
+    assert content(Store.open(tmp_path / "store", fingerprint_of(touched, encoder, touched.config)))
 
 
 def test_open_or_prepare(tmp_path: Path, make_tokenizer: Make, capsys: pytest.CaptureFixture[str]) -> None:
-    tokenizers, directory = (make_tokenizer(), make_tokenizer()), tmp_path / "run" / "train"
+    encoder, directory = PairEncoder(make_tokenizer(), make_tokenizer()), tmp_path / "run" / "train"
     settings = DataConfig()
-    first = open_or_prepare(split_of(PAIRS), tokenizers, directory, settings)
+    first = open_or_prepare(split_of(PAIRS), encoder, directory, settings)
     assert capsys.readouterr().err == ""
     made = directory.stat().st_ino
-    again = open_or_prepare(split_of(PAIRS), tokenizers, directory, settings)
+    again = open_or_prepare(split_of(PAIRS), encoder, directory, settings)
     assert content(again) == content(first)
     assert (directory.stat().st_ino, capsys.readouterr().err) == (made, "")
 
     shorter = replace(settings, max_length=7)
-    assert len(open_or_prepare(split_of(PAIRS), tokenizers, directory, shorter)) == 2
+    assert len(open_or_prepare(split_of(PAIRS), encoder, directory, shorter)) == 2
     assert "changed since: data.max_length); preparing the split train anew" in capsys.readouterr().err
     assert directory.stat().st_ino != made
 
 
 def test_a_flipped_bit_is_noticed(tmp_path: Path, make_tokenizer: Make, capsys: pytest.CaptureFixture[str]) -> None:
-    tokenizers, directory = (make_tokenizer(), make_tokenizer()), tmp_path / "train"
+    encoder, directory = PairEncoder(make_tokenizer(), make_tokenizer()), tmp_path / "train"
     write_store(directory, make_tokenizer)
     for name in FILES:
         data = bytearray((directory / name).read_bytes())
         data[len(data) // 2] ^= 1
         (directory / name).write_bytes(data)
-        store = open_or_prepare(split_of(PAIRS), tokenizers, directory, DataConfig())
+        store = open_or_prepare(split_of(PAIRS), encoder, directory, DataConfig())
         assert content(store) == expected(PAIRS)
         error = capsys.readouterr().err
         assert name in error
@@ -240,7 +340,7 @@ def test_an_index_that_does_not_fit_is_refused(tmp_path: Path, make_tokenizer: M
 
 
 @settings(max_examples=20)
-@given(data=st.binary(max_size=40) | st.sampled_from([b"{}", b"[]", b"null", b'{"version": 1}', b'{"version": "1"}']))
+@given(data=st.binary(max_size=40) | st.sampled_from([b"{}", b"[]", b"null", b'{"version": 2}', b'{"version": "2"}']))
 def test_damaged_meta_is_refused(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: Make, data: bytes) -> None:
     directory = tmp_path_factory.mktemp("run") / "train"
     write_store(directory, make_tokenizer)
@@ -251,7 +351,16 @@ def test_damaged_meta_is_refused(tmp_path_factory: pytest.TempPathFactory, make_
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("pairs", -1), ("pairs", "x"), ("tokens", None), ("dtype", "<f16"), ("dtype", "O"), ("report", 3), ("controls", {})],
+    [
+        ("examples", -1),
+        ("examples", "x"),
+        ("columns", 3),
+        ("tokens", None),
+        ("dtype", "<f16"),
+        ("dtype", "O"),
+        ("report", 3),
+        ("controls", {}),
+    ],
 )
 def test_wrong_values_in_meta_are_refused(tmp_path: Path, make_tokenizer: Make, key: str, value: object) -> None:
     directory = tmp_path / "train"
@@ -267,7 +376,7 @@ def test_another_format_version(tmp_path: Path, make_tokenizer: Make) -> None:
     write_store(directory, make_tokenizer)
     meta = json.loads((directory / "meta.json").read_text())
     (directory / "meta.json").write_text(json.dumps(meta | {"version": 99}))
-    with pytest.raises(DataError, match=r"format version\n.*1\n.*99"):
+    with pytest.raises(DataError, match=r"format version\n.*2\n.*99"):
         Store.open(directory)
 
 
@@ -292,11 +401,11 @@ def test_an_interrupted_preparation_leaves_the_old_store(
         return [[5] for _ in texts]
 
     failing.encode_batch = encode_batch
-    monkeypatch.setattr(store_module, "_CHUNK_PAIRS", 1)
+    monkeypatch.setattr(store_module, "_CHUNK_EXAMPLES", 1)
     directory = tmp_path / "train"
     write_store(directory, make_tokenizer)
     with pytest.raises(type(failure)):
-        prepare(split_of([("n", "e"), ("w", "!")]), (failing, make_tokenizer()), directory, DataConfig())
+        prepare(split_of([("n", "e"), ("w", "!")]), PairEncoder(failing, make_tokenizer()), directory, DataConfig())
     assert [entry.name for entry in tmp_path.iterdir()] == ["train"]
     assert content(Store.open(directory)) == expected(PAIRS)
 

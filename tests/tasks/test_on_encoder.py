@@ -194,7 +194,7 @@ class TestLabels:
 
 class TestMasking:
     def test_shares(self) -> None:
-        """Of 40,000 tokens 15 % are chosen; 80 % of these are hidden, 10 % replaced, 10 % left: within 4 standard deviations."""
+        """Of 40,000 tokens 15 % are chosen; of these 80 % are hidden, 10 % replaced, 10 % left: to 4 standard deviations."""
         source = torch.randint(5, 30, (400, 100), generator=torch.Generator().manual_seed(2))
         controls = torch.arange(30) < 5
         hidden, chosen = hide(source, controls, 4, 0.15, torch.Generator().manual_seed(3))
@@ -237,7 +237,8 @@ def masked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class TestMaskedLanguageModel:
     def test_the_loss_falls(self, masked: Path) -> None:
-        losses = [row["dev_loss"] for row in map(json.loads, (masked / "metrics.jsonl").read_text().splitlines()) if "dev_loss" in row]
+        rows = map(json.loads, (masked / "metrics.jsonl").read_text().splitlines())
+        losses = [row["dev_loss"] for row in rows if "dev_loss" in row]
         assert losses[-1] < losses[0]
         assert losses[-1] < 1.0
 

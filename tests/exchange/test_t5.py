@@ -1,0 +1,190 @@
+"""T5 against ``transformers``, whose root mean square is computed in float32: 1e-5 where it is left so, else 1e-9."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from encoder_decoders import (
+    altered,
+    differences,
+    exported,
+    gradient_difference,
+    outputs,
+    same_model,
+    source_ids,
+    target_ids,
+    whole,
+)
+from parity import randomised, worst
+from torch import Tensor, nn
+
+from pellucid.base.config import EmbeddingConfig, HeadConfig, ModelConfig, PositionalConfig, RelativeConfig
+from pellucid.base.errors import ModelError
+from pellucid.exchange.mapping import relevant
+from pellucid.exchange.t5 import FAMILY
+
+T5 = pytest.importorskip("transformers.models.t5.modeling_t5")
+TOLERANCE = 1e-9
+
+SHAPE = {"vocab_size": 37, "d_model": 12, "d_kv": 5, "d_ff": 18, "num_layers": 2, "num_decoder_layers": 3, "num_heads": 3}
+CONFIGURATIONS: dict[str, dict[str, Any]] = {
+    "t5": {},
+    "1.1": {
+        "feed_forward_proj": "gated-gelu",
+        "tie_word_embeddings": False,
+        "relative_attention_num_buckets": 8,
+        "relative_attention_max_distance": 5,
+        "layer_norm_epsilon": 1e-3,
+    },
+    "silu": {"feed_forward_proj": "gated-silu", "tie_word_embeddings": False, "d_kv": 4, "num_decoder_layers": 1},
+}
+every = pytest.mark.parametrize("name", CONFIGURATIONS)
+
+
+def theirs_for(name: str) -> Any:
+    """A model of theirs; an output matrix of its own for 1.1, as its files have it."""
+    config = T5.T5Config(**SHAPE | CONFIGURATIONS[name], decoder_start_token_id=0)
+    model = T5.T5ForConditionalGeneration(config)
+    if not config.scale_decoder_outputs:
+        model.lm_head.weight = nn.Parameter(torch.empty(37, 12))
+        model.all_tied_weights_keys.pop("lm_head.weight")
+    model = randomised(model)
+    with torch.no_grad():  # scores are not divided by sqrt(d_kv), and saturate with larger weights
+        for parameter_name, parameter in model.named_parameters():
+            if parameter_name.endswith((".q.weight", ".k.weight")):
+                parameter.mul_(0.5)
+    return model
+
+
+@pytest.fixture
+def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their norm without its rounding to float32."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return self.weight * x / (x.square().mean(-1, keepdim=True) + self.variance_epsilon).sqrt()
+
+    monkeypatch.setattr(T5.T5LayerNorm, "forward", forward)
+
+
+@every
+@pytest.mark.usefixtures("_exact")
+def test_logits(name: str) -> None:
+    theirs = theirs_for(name)
+    ours, _ = same_model(theirs, FAMILY)
+    found = differences(ours, theirs)
+    assert max(found.values()) < TOLERANCE, found
+
+
+@every
+def test_logits_with_their_rounding(name: str) -> None:
+    theirs = theirs_for(name)
+    ours, _ = same_model(theirs, FAMILY)
+    found = differences(ours, theirs)
+    assert max(found.values()) < 1e-5, found
+
+
+@every
+@pytest.mark.usefixtures("_exact")
+def test_gradients(name: str) -> None:
+    theirs = theirs_for(name)
+    ours, described = same_model(theirs, FAMILY)
+    assert gradient_difference(ours, theirs, FAMILY, described) < TOLERANCE
+
+
+@pytest.mark.usefixtures("_exact")
+def test_distances_up_to_the_largest_and_beyond() -> None:
+    theirs = theirs_for("t5")
+    ours, _ = same_model(theirs, FAMILY)
+    source, target = source_ids(37, length=140), target_ids(37, length=151)
+    with torch.no_grad():
+        assert worst(ours(source, target), whole(theirs, source, target)) < TOLERANCE
+
+
+@every
+def test_greedy_outputs(name: str) -> None:
+    theirs = theirs_for(name)
+    ours, described = same_model(theirs, FAMILY)
+    found, expected = outputs(ours, theirs, described)
+    assert found == expected
+
+
+@every
+def test_their_class_loads_what_is_exported(name: str, tmp_path: Path) -> None:
+    theirs = theirs_for(name)
+    ours, described = same_model(theirs, FAMILY)
+    back = exported(ours, theirs, FAMILY, described, tmp_path)
+    source, target = source_ids(37), target_ids(37)
+    with torch.no_grad():
+        assert worst(whole(back, source, target), whole(theirs, source, target)) < 1e-12
+
+
+@pytest.mark.parametrize("slip", ["epsilon", "activation", "scale of the head", "scale of embeddings", "buckets", "scores"])
+@pytest.mark.usefixtures("_exact")
+def test_a_slip_shows(slip: str) -> None:
+    theirs = theirs_for("1.1")
+    ours, described = same_model(theirs, FAMILY)
+    model = described.model
+    slips: dict[str, ModelConfig] = {
+        "epsilon": replace(model, norm_epsilon=1e-6),
+        "activation": replace(model, activation="geglu"),
+        "scale of the head": replace(model, head=HeadConfig(scale=True)),
+        "scale of embeddings": replace(model, embedding=EmbeddingConfig(scale=True)),
+        "buckets": replace(model, positional=PositionalConfig(relative=RelativeConfig(buckets=8, max_distance=9))),
+        "scores": replace(model, attention="dot"),
+    }
+    found = differences(altered(ours, slips[slip]), theirs)
+    assert min(found.values()) > 1e3 * TOLERANCE, found
+
+
+@pytest.mark.usefixtures("_exact")
+def test_gate_and_hidden_exchanged_show() -> None:
+    theirs = theirs_for("1.1")
+    ours, _ = same_model(theirs, FAMILY)
+    feed_forward: Any = ours.decoder.layers[1].feed_forward
+    feed_forward.gate, feed_forward.hidden = feed_forward.hidden, feed_forward.gate
+    found = differences(ours, theirs)
+    assert min(found.values()) > 1e3 * TOLERANCE, found
+
+
+def test_description() -> None:
+    found = FAMILY.describe(SHAPE | {"dropout_rate": 0.2, "n_positions": 96}, "T5ForConditionalGeneration")
+    assert found.task == "denoising"
+    assert found.controls == {"pad": 0, "start": 0, "end": 1}
+    model = found.model
+    assert (model.encoder.n_layers, model.decoder.n_layers, model.encoder.n_heads, model.decoder.d_head) == (2, 3, 3, 5)
+    assert (model.dropout, model.attention_dropout, model.activation_dropout, model.head.dropout) == (0.2, 0.2, 0.2, 0.2)
+    assert (model.max_length, model.tie, model.activation, model.head.scale) == (96, "all", "relu", True)
+    assert model.positional.relative == RelativeConfig(buckets=32, max_distance=128)
+
+
+@pytest.mark.parametrize(
+    "said", [{"tie_word_embeddings": False}, {"tie_word_embeddings": True, "scale_decoder_outputs": False}]
+)
+def test_1_1_is_known_by_either_setting(said: dict[str, bool]) -> None:
+    model = FAMILY.describe(SHAPE | said, "T5ForConditionalGeneration").model
+    assert (model.tie, model.head.scale) == ("embeddings", False)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"feed_forward_proj": "gated-mish"}, {"dense_act_fn": "gelu"}, {"is_gated_act": True}, {"is_encoder_decoder": False}],
+)
+def test_what_is_refused(setting: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="T5 model has"):
+        FAMILY.describe(SHAPE | setting, "T5ForConditionalGeneration")
+
+
+def test_names_of_old_files() -> None:
+    """Tied matrices under any of their names, and a table that is not read."""
+    theirs = theirs_for("t5")
+    _, described = same_model(theirs, FAMILY)
+    pieces = FAMILY.pieces(described.model, "T5WithLMHeadModel")
+    weights = {name: weight for name, weight in theirs.state_dict().items() if name != "shared.weight"}
+    weights["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"] = torch.zeros(32, 3)
+    found = relevant(FAMILY, pieces, weights)
+    assert found.keys() == {name for piece in pieces for name in piece.theirs}
+    assert torch.equal(found["shared.weight"], weights["lm_head.weight"])
