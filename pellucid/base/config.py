@@ -20,7 +20,6 @@ Task = Literal[
     "language_modelling",
     "denoising",
     "picture_classification",
-    "captioning",
 ]
 Architecture = Literal["encoder-decoder", "encoder", "decoder"]
 NormOrder = Literal["post", "pre"]
@@ -262,7 +261,7 @@ class ModelConfig:
         rules.require(self.tie != "all" or same, "tie", '"all" needs one vocabulary for both sides (text.joint: true)')
         if self.picture.patch and self.positions in ("sinusoidal", "learned"):
             squares = self.picture.n_patches + (self.head.pool == "class")
-            text = f"must be at least {squares}, one for each square of a picture (picture.patch) and for the class token (head.pool)"
+            text = f"must be at least {squares}: the squares of a picture (picture.patch) and the class token (head.pool)"
             rules.require(self.max_length >= squares, "max_length", f"{text}, is {self.max_length}")
         if self.positions == "sinusoidal":
             rules.require(self.d_model % 2 == 0, "d_model", "must be even for sinusoidal positions")
@@ -553,6 +552,5 @@ KINDS: dict[str, TaskKind] = {
     "language_modelling": TaskKind("decoder", ("loss",)),
     "denoising": TaskKind("encoder-decoder", ("loss",)),
     "picture_classification": TaskKind("encoder", ("accuracy",), pools=True, classes=True, pictures=True),
-    "captioning": TaskKind("encoder-decoder", ("exact", "bleu"), pictures=True, samples=True),
 }
 _NEEDS_PICTURES = {True: "must be above 0: the task reads pictures", False: "must be 0: the task reads text"}

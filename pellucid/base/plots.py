@@ -85,3 +85,29 @@ def plot_attention(weights: Any, source: Sequence[str], target: Sequence[str], t
     figure.colorbar(image, ax=axis, label="attention weight")
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
+
+
+def plot_patches(picture: Any, weights: Any, title: str, path: Path) -> None:
+    """A picture, and beside it the same with one number for each of its squares laid over it.
+
+    Args:
+        picture: (height, width, channels), 0 to 255; one channel is grey.
+        weights: (rows, columns) of squares; the largest is the brightest.
+        title: above both.
+        path: of the drawing.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    pyplot = _pyplot()
+    height, width, channels = picture.shape
+    figure, axes = pyplot.subplots(1, 2, figsize=(8, 1.2 + 3.4 * height / width), layout="constrained")
+    for axis in axes:
+        axis.imshow(picture[:, :, 0] if channels == 1 else picture, cmap="gray", vmin=0, vmax=255)
+        axis.set_axis_off()
+    whole = (-0.5, width - 0.5, height - 0.5, -0.5)  # the edges of the picture's pixels
+    over = axes[1].imshow(weights, cmap="viridis", vmin=0.0, alpha=0.65, extent=whole)
+    figure.colorbar(over, ax=axes[1], label="attention weight")
+    figure.suptitle(title, parse_math=False)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)

@@ -17,7 +17,7 @@ from pellucid.base.recipe import to_dict
 from pellucid.model.build import ROLES, build
 from pellucid.model.transformer import Transformer
 
-_TIES = ("all", "none", "decoder", "embeddings")  # of several that come to the same, the first
+_TIES = ("none", "all", "decoder", "embeddings")  # of several that come to the same, the first
 _LIMITED = ("sinusoidal", "learned")  # position schemes that end somewhere
 
 
@@ -30,9 +30,8 @@ def canonical(model: ModelConfig) -> ModelConfig:
     if reads is not None and set(reads) == {encoder.n_layers - 1}:
         decoder = replace(decoder, reads=None)
     changed = replace(model, encoder=encoder, decoder=decoder, positional=_positional(model), tie="none")
-    source = 0 if model.picture.patch else model.source_vocabulary
-    if model.architecture == "decoder":
-        source = model.target_vocabulary
+    reads_text = model.architecture != "decoder" and not model.picture.patch
+    source = model.source_vocabulary if reads_text else model.target_vocabulary
     return replace(changed, source_vocabulary=source, tie=_canonical_tie(model))
 
 

@@ -16,7 +16,6 @@ VERBS = {
     "language_modelling": "generate",
     "denoising": "generate",
     "picture_classification": "classify",
-    "captioning": "caption",
 }
 
 

@@ -14,7 +14,6 @@ TASKS = {
     "language_modelling": ("language_modelling", "LanguageModelling", "LanguageModel"),
     "denoising": ("denoising", "Denoising", "Denoiser"),
     "picture_classification": ("picture_classification", "PictureClassification", "PictureClassifier"),
-    "captioning": ("captioning", "Captioning", "Captioner"),
 }
 
 

@@ -219,7 +219,7 @@ class TestInfo:
         for out in (run, model):
             assert f"{count:,}" in out
             assert "translation, x to y" in out
-            assert "word, 20 and 20 entries" in out  # 4 control tokens, 8 letters in two cases
+            assert "word tokens, 20 and 20 entries" in out  # 4 control tokens, 8 letters in two cases
         assert "finished" not in model
 
 
@@ -271,7 +271,7 @@ class TestData:
     def test_the_list(self, pellucid: Run, capsys: Capture) -> None:
         assert pellucid("data") == 0
         lines = capsys.readouterr().out.split("\n")
-        assert [line.split(" ")[0] for line in lines] == ["builtin", "multi30k", "tatoeba-fra-eng", ""]
+        assert [line.split(" ")[0] for line in lines] == ["builtin", *public_sets.PUBLIC_SETS, ""]
         assert "licence" in lines[1]
 
     def test_the_built_in_corpus(self, pellucid: Run, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

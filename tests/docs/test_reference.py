@@ -30,7 +30,7 @@ MEANINGS = {
     "model.norm_epsilon": "added to the variance, inside the root",
     "model.activation": "of the feed-forward; glu, reglu, geglu, geglu_tanh and swiglu are gated",
     "model.attention": "how a query is matched with a key: dot product (the paper), unscaled (T5), or one hidden layer",
-    "model.positions": "vectors to add (sinusoidal: the paper's; learned), rotary, or a bias by distance (alibi; relative: T5's)",
+    "model.positions": "vectors to add (sinusoidal, learned), rotary, or a bias by distance (alibi; relative: T5's)",
     "model.target_vocabulary": "set from the tokenizer",
     "text.tokenizer": "bpe, unigram and byte can hold any text; word and character know what the training split held",
     "data.corpus": "`builtin`, or a public set by name (`pellucid data` lists them)",

@@ -1,122 +1,30 @@
-"""Whole models into our directory and back, as commands and functions do it."""
+"""Public models into our directory and back: what is kept, and what is refused."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tokenizers
 import torch
 from parity import prompts, randomised
-from safetensors.torch import load_file, save_file
-from tokenizers import decoders, models, pre_tokenizers, trainers
+from safetensors.torch import load_file
+from saved_models import GPT2, MAKE, V, alter, edit, logits, saved, vocabulary
 from torch import Tensor
 from transformers import (
     AutoTokenizer,
-    BertConfig,
-    BertForSequenceClassification,
-    BloomConfig,
-    BloomForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
     ViTConfig,
     ViTForImageClassification,
 )
 
-from pellucid.base.config import (
-    EmbeddingConfig,
-    ModelConfig,
-    PositionalConfig,
-    RotaryConfig,
-    RunConfig,
-    StackConfig,
-    TextConfig,
-)
-from pellucid.base.errors import DataError, ModelError, UsageError
-from pellucid.cli.main import main
-from pellucid.exchange import hub
-from pellucid.exchange.equivalence import canonical, differences
-from pellucid.model.build import build, initialise
+from pellucid.base.errors import ModelError, UsageError
 from pellucid.tasks.imports import export_model, import_model
-from pellucid.tasks.model_directory import WEIGHTS, load_model, load_tokenizers, read_config, save_model
+from pellucid.tasks.model_directory import WEIGHTS, load_model, load_tokenizers, read_config
 from pellucid.text.imported import ImportedTokenizer
-from pellucid.text.tokenizer import Tokenizer
-
-V = 300
-GPT2 = {"vocab_size": V, "n_positions": 29, "n_embd": 24, "n_layer": 2, "n_head": 3, "bos_token_id": 0, "eos_token_id": 0}
-LLAMA = {
-    "vocab_size": V,
-    "hidden_size": 24,
-    "intermediate_size": 40,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "bos_token_id": 0,
-    "eos_token_id": 0,
-}
-BERT = {
-    "vocab_size": V,
-    "hidden_size": 24,
-    "intermediate_size": 40,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 3,
-    "max_position_embeddings": 29,
-    "id2label": {0: "bad", 1: "good", 2: "neither"},
-}
-MAKE: dict[str, Callable[[], Any]] = {
-    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**GPT2)),
-    "bloom": lambda: BloomForCausalLM(BloomConfig(vocab_size=V, hidden_size=24, n_layer=2, n_head=3)),
-    "llama": lambda: LlamaForCausalLM(LlamaConfig(**LLAMA)),
-    "bert": lambda: BertForSequenceClassification(BertConfig(**BERT)),
-}
-
-
-def saved(name: str, directory: Path, dtype: torch.dtype = torch.float32, **options: Any) -> Any:
-    """A model of theirs, its numbers random, and its directory."""
-    model = randomised(MAKE[name]()).to(dtype)
-    model.save_pretrained(directory, **options)
-    return model
-
-
-def edit(directory: Path, **changes: Any) -> None:
-    """Change their config.json; None takes a setting away."""
-    path = directory / "config.json"
-    content = {**json.loads(path.read_text()), **changes}
-    path.write_text(json.dumps({name: value for name, value in content.items() if value is not None}))
-
-
-def alter(directory: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
-    weights = {name: tensor.clone() for name, tensor in load_file(directory / WEIGHTS).items()}
-    change(weights)
-    save_file(weights, directory / WEIGHTS)
-
-
-def logits(directory: Path, ids: Tensor) -> Tensor:
-    """Of one of our model directories."""
-    with torch.no_grad():
-        return load_model(directory, read_config(directory))(ids)
-
-
-def vocabulary(directory: Path) -> None:
-    """Byte pairs, as GPT-2 has them, in a tokenizer.json."""
-    library = tokenizers.Tokenizer(models.BPE())
-    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    library.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=290, special_tokens=["<|endoftext|>"], initial_alphabet=sorted(alphabet), show_progress=False
-    )
-    library.train_from_iterator(["the cat sat on the mat", "the cats sit on mats"], trainer)
-    library.save(str(directory / "tokenizer.json"))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
-    (directory / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
@@ -194,9 +102,6 @@ def test_how_pictures_are_made_ready_goes_along(tmp_path: Path) -> None:
         assert (tmp_path / directory / "preprocessor_config.json").read_bytes() == content
 
 
-# What is refused
-
-
 def test_both_of_tied_matrices_and_old_buffers(tmp_path: Path) -> None:
     """Files may hold a copy of the tied matrix, or only that copy, names without prefix, and masks."""
     theirs = saved("gpt2", tmp_path / "theirs")
@@ -212,6 +117,8 @@ def test_both_of_tied_matrices_and_old_buffers(tmp_path: Path) -> None:
         import_model(tmp_path / "theirs", tmp_path / f"ours{number}")
         torch.testing.assert_close(logits(tmp_path / f"ours{number}", prompts(V)), expected, rtol=1e-4, atol=1e-4)
 
+
+# What is refused
 
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "code": ({"auto_map": {"AutoModelForCausalLM": "modeling.Model"}}, "never runs code"),
@@ -294,6 +201,13 @@ def test_weights_that_are_refused(change: Callable[[dict[str, Tensor]], object],
     assert not (tmp_path / "ours" / "config.json").exists()
 
 
+def test_two_classes_of_one_name(tmp_path: Path) -> None:
+    saved("bert", tmp_path / "theirs")
+    edit(tmp_path / "theirs", id2label={"0": "bad", "1": "good", "2": "bad"})
+    with pytest.raises(ModelError, match="two classes have one name"):
+        import_model(tmp_path / "theirs", tmp_path / "ours")
+
+
 def test_a_tokenizer_of_another_model(tmp_path: Path) -> None:
     model = GPT2LMHeadModel(GPT2Config(**{**GPT2, "vocab_size": 270}))
     model.save_pretrained(tmp_path / "theirs")
@@ -311,154 +225,3 @@ def test_no_model_is_overwritten(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="there is a model"):
             act(source, tmp_path / "ours")
     assert (tmp_path / "ours" / WEIGHTS).read_bytes() == before
-
-
-# Models of our own
-
-
-def own(directory: Path, **changes: Any) -> RunConfig:
-    """A model of ours, as a run leaves it, that GPT-2 can express: said in other words than an imported one."""
-    tokenizer = Tokenizer.train(["the cat sat"], TextConfig(tokenizer="byte", vocabulary=260))
-    size = tokenizer.vocabulary_size
-    stack = StackConfig(n_layers=2, n_heads=(3, 3), d_ff=(40, 40), n_kv_heads=3, d_head=8, attention_bias=True)
-    shape: dict[str, Any] = {
-        "architecture": "decoder",
-        "d_model": 24,
-        "decoder": stack,
-        "norm": "pre",
-        "activation": "gelu",
-        "positions": "learned",
-        "embedding": EmbeddingConfig(scale=False),
-        "tie": "decoder",
-        "max_length": 31,
-        "activation_dropout": 0.2,
-        "positional": PositionalConfig(rotary=RotaryConfig(base=7.0)),
-        "target_vocabulary": size,
-    }
-    config = RunConfig(task="language_modelling", model=ModelConfig(**{**shape, **changes}))
-    model = build(config.model)
-    initialise(model, seed=4)
-    save_model(directory, config, (tokenizer, tokenizer), model.state_dict(), "a card")
-    return config
-
-
-def test_a_model_of_our_own(tmp_path: Path) -> None:
-    config = own(tmp_path / "run" / "model")
-    assert export_model(tmp_path / "run", tmp_path / "out") == "GPT2LMHeadModel"
-    theirs = GPT2LMHeadModel.from_pretrained(tmp_path / "out")
-    ids = prompts(config.model.target_vocabulary)
-    with torch.no_grad():
-        torch.testing.assert_close(theirs(ids).logits, logits(tmp_path / "run" / "model", ids), rtol=1e-4, atol=1e-5)
-    found = load_tokenizers(tmp_path / "run" / "model", config)
-    assert found is not None
-    ids_of_text = [found[0].start, *found[0].encode("the cat")]
-    assert AutoTokenizer.from_pretrained(tmp_path / "out")("the cat").input_ids == ids_of_text
-    imported = import_model(tmp_path / "out", tmp_path / "again")
-    assert differences(imported.model, config.model) == []
-
-
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"embedding": EmbeddingConfig(scale=True)}, "embedding.scale True here, False there"),
-        ({"positions": "sinusoidal"}, "positions sinusoidal here, learned there"),
-        ({"norm": "post"}, "norm post here, pre there"),
-        ({"decoder": StackConfig(2, (2, 3), 40)}, "n_heads"),
-        ({"activation": "swiglu"}, "activation swiglu here"),
-        ({"bias": False, "decoder": StackConfig(2, 3, 40)}, "bias False here, True there"),
-    ],
-    ids=str,
-)
-def test_what_a_family_cannot_express(change: dict[str, Any], named: str, tmp_path: Path) -> None:
-    own(tmp_path / "ours", **change)
-    with pytest.raises(UsageError, match=named):
-        export_model(tmp_path / "ours", tmp_path / "out", "gpt2")
-    assert not (tmp_path / "out").exists()
-
-
-def test_no_family_can_express_it(tmp_path: Path) -> None:
-    own(tmp_path / "ours", norm="post")
-    with pytest.raises(UsageError, match=r"no family[\s\S]*GPT2LMHeadModel: norm post here, pre there$"):
-        export_model(tmp_path / "ours", tmp_path / "out")
-
-
-def test_an_unknown_family(tmp_path: Path) -> None:
-    own(tmp_path / "ours")
-    with pytest.raises(UsageError, match="gpt3"):
-        export_model(tmp_path / "ours", tmp_path / "out", "gpt3")
-
-
-def test_equal_models_said_differently() -> None:
-    stack = StackConfig(2, 4, 40)
-    encoder = StackConfig(5, 2, 7)
-    said = ModelConfig("decoder", 24, encoder=encoder, decoder=stack, tie="decoder", target_vocabulary=9)
-    plain = ModelConfig(
-        architecture="decoder", d_model=24, encoder=stack, decoder=stack, target_vocabulary=9, source_vocabulary=9
-    )
-    assert canonical(said) == canonical(plain) == plain
-    assert canonical(replace(said, tie="embeddings")) == replace(plain, tie="none")
-    assert differences(said, replace(plain, dropout=0.4)) == []
-    assert differences(said, replace(plain, norm_epsilon=0.1)) == ["norm_epsilon 1e-05 here, 0.1 there"]
-
-
-# Commands and the hub
-
-
-def call(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as left:
-        main([str(argument) for argument in arguments])
-    assert isinstance(left.value.code, int)
-    return left.value.code
-
-
-def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    saved("gpt2", tmp_path / "theirs")
-    capsys.readouterr()
-    assert call("import", tmp_path / "theirs", tmp_path / "ours") == 0
-    assert call("export", tmp_path / "ours", tmp_path / "back", "--family", "gpt2") == 0
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "written as GPT2LMHeadModel" in err
-    first, second = load_file(tmp_path / "theirs" / WEIGHTS), load_file(tmp_path / "back" / WEIGHTS)
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    assert call("export", tmp_path / "ours", tmp_path / "other", "--family", "llama") == 2
-    shutil.rmtree(tmp_path / "ours")
-    (tmp_path / "theirs" / WEIGHTS).rename(tmp_path / "theirs" / "pytorch_model.bin")
-    assert call("import", tmp_path / "theirs", tmp_path / "ours") == 4
-    assert "Traceback" not in capsys.readouterr().err
-
-
-@pytest.fixture
-def snapshots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
-    """The calls of the hub's library, which is off and brings one model."""
-    calls: list[dict[str, Any]] = []
-
-    def snapshot_download(name: str, **options: Any) -> None:
-        calls.append({"name": name, **options})
-        if name != "some/model":
-            raise OSError("no route to host")
-        saved("gpt2", options["local_dir"])
-
-    monkeypatch.setenv("PELLUCID_DATA", str(tmp_path / "home"))
-    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    return calls
-
-
-def test_a_model_of_the_hub(snapshots: list[dict[str, Any]], tmp_path: Path) -> None:
-    assert call("import", "some/model", tmp_path / "ours") == 0
-    assert read_config(tmp_path / "ours").task == "language_modelling"
-    (call_made,) = snapshots
-    assert call_made["local_dir"] == tmp_path / "home" / "models" / "some--model"
-    assert not any(pattern.endswith((".py", ".bin", ".pt", "*")) for pattern in call_made["allow_patterns"])
-
-
-def test_no_network(snapshots: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("import", "other/model", tmp_path / "ours") == DataError.exit_code
-    assert "no route to host" in capsys.readouterr().err
-
-
-def test_the_library_of_the_hub_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"pellucid\[hub\]"):
-        hub.fetch("some/model")

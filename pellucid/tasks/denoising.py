@@ -1,0 +1,125 @@
+"""Denoising: an encoder-decoder restores what was hidden of a text, T5's way or BART's (:mod:`pellucid.tasks.corruption`). The
+training side; :mod:`pellucid.tasks.denoiser` is the using side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pellucid.base.config import RunConfig
+from pellucid.data.readers import open_split
+from pellucid.model.transformer import EncoderDecoder
+from pellucid.tasks.denoiser import Denoiser, check_recipe, corrupted, corrupting
+from pellucid.tasks.framing import AnyTokenizer, pad_of
+from pellucid.tasks.masked_lm import GAP
+from pellucid.tasks.model_card import card
+from pellucid.tasks.model_directory import run_tokenizer, save_model
+from pellucid.tasks.pairs import PairBatch, mean_loss, pair_loss
+from pellucid.tasks.prepared import Prepared, seeded
+from pellucid.training.protocol import Stopped, Validation
+
+N_SAMPLES = 4
+
+
+class BareTexts:
+    """Texts of one column to their tokens, nothing around them."""
+
+    limited = True
+
+    def __init__(self, tokenizer: AnyTokenizer) -> None:
+        self.tokenizer = tokenizer
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What the tokens depend on."""
+        return {"tokenizer": self.tokenizer.fingerprint, "framed": False}
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Largest token, plus 1."""
+        return self.tokenizer.vocabulary_size
+
+    @property
+    def controls(self) -> dict[str, int]:
+        """Padding, start and end; a vocabulary may lack some."""
+        pad = pad_of(self.tokenizer)
+        return {"pad": pad, "start": self.tokenizer.start or pad, "end": self.tokenizer.end or pad}
+
+    def encode(self, examples: Sequence[tuple[str, ...]]) -> list[tuple[list[int], ...]]:
+        """The tokens of each text."""
+        return [(ids,) for ids in self.tokenizer.encode_batch([example[0] for example in examples])]
+
+
+class Denoising(Prepared):
+    """The training side: implements :class:`pellucid.training.protocol.Task`.
+
+    Args:
+        config: of the run; sizes are filled in (``.config``).
+        directory: of the run.
+
+    Raises:
+        DataError: a corpus is missing, damaged or empty.
+        UsageError: the recipe hides no spans, or its vocabulary has nothing that could stand for them.
+    """
+
+    def __init__(self, config: RunConfig, directory: Path) -> None:
+        check_recipe(config)
+        splits = {name: open_split(config.data, name, columns=1) for name in ("train", "dev")}
+        self.tokenizer = run_tokenizer(config, directory / "data", (text for (text,) in splits["train"]))
+        size = max(self.tokenizer.vocabulary_size, config.model.target_vocabulary)
+        model = replace(config.model, source_vocabulary=size, target_vocabulary=size)
+        self.corrupt = corrupting(config, self.tokenizer)
+        super().__init__(replace(config, model=model), splits, BareTexts(self.tokenizer), directory)
+        self.dev_scores: dict[str, float] = {}
+
+    def batch(self, examples: np.ndarray[Any, Any], split: str = "train", noise: torch.Generator | None = None) -> PairBatch:
+        """The tensors of some texts, other parts hidden every time."""
+        rows = [self.stores[split].column(int(i), 0).tolist() for i in examples]
+        return corrupted(rows, self.tokenizer, self.corrupt, self.config.model.max_length, noise)
+
+    def count(self, batch: PairBatch) -> int:
+        """Tokens to write, control tokens included."""
+        return len(batch.target_output)
+
+    def loss(self, model: nn.Module, batch: PairBatch) -> Tensor:
+        """Smoothed cross-entropy, summed over the tokens to write."""
+        return pair_loss(model, batch, self.config.training.label_smoothing)
+
+    @torch.inference_mode()
+    def validate(self, model: nn.Module, stopped: Stopped) -> Validation:
+        """Loss per token of the dev split, always with the same parts hidden, and a few texts to read."""
+        some = enumerate(self.in_order("dev"))
+        batches = (self.batch(examples, "dev", seeded(self.config.seed, i)) for i, examples in some)
+        self.dev_scores = {"loss": mean_loss(model, batches, stopped)}
+        return Validation(self.dev_scores, [] if stopped() else self._samples(model))
+
+    def _samples(self, model: nn.Module) -> list[str]:
+        """Dev texts with two words in their middle replaced by a gap, and what is made of them."""
+        assert isinstance(model, EncoderDecoder)
+        store = self.stores["dev"]
+        texts = [self.tokenizer.decode(store.column(i, 0).tolist()) for i in range(min(N_SAMPLES, len(store)))]
+        gapped = []
+        for text in texts:
+            words = text.split(" ")
+            place = max(len(words) // 2 - 1, 0)
+            gapped.append(" ".join([*words[:place], GAP, *words[place + 2 :]]))
+        found = Denoiser(model, (self.tokenizer, self.tokenizer), self.config).generate(gapped, beams=1, temperature=0.0)
+        return [f"{gap} -> {text}" for gap, text in zip(gapped, found, strict=True)]
+
+    def describe(self, examples: Sequence[int]) -> list[str]:
+        """Number and text of training examples."""
+        store = self.stores["train"]
+        return [f"text {i}: {self.tokenizer.decode(store.column(int(i), 0).tolist())}" for i in examples]
+
+    def save_model(self, weights: dict[str, Tensor], directory: Path) -> None:
+        """Write a model directory, with the score of the last validation on its card."""
+        n_parameters = sum(weight.numel() for weight in weights.values())
+        text = card(self.config, n_parameters, self.dev_scores)
+        save_model(directory, self.config, (self.tokenizer, self.tokenizer), weights, text)
