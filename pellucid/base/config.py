@@ -504,7 +504,8 @@ class RunConfig:
         text = f'"best" needs validations at checkpoints: training.validate_every a multiple of {self.checkpoints.every}'
         validated = self.training.validate_every and self.training.validate_every % self.checkpoints.every == 0
         rules.require(not best or bool(validated), "checkpoints.average_of", text)
-        rules.require(self.model.tie != "all" or self.text.joint, "model.tie", '"all" needs text.joint: true')
+        joint = self.text.joint or self.text.tokenizer == "imported"  # Marian cuts each language by itself, into one list
+        rules.require(self.model.tie != "all" or joint, "model.tie", '"all" needs text.joint: true')
         self._check_task(rules)
         rules.finish()
 

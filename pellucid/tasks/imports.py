@@ -75,9 +75,6 @@ def _vocabulary(source: Path, model: Source) -> Tokenizers | None:
 
 
 def _config(model: Source, tokenizers: Tokenizers | None, source: Path) -> RunConfig:
-    labels = model.described.labels
-    if len(set(labels)) < len(labels):
-        raise ModelError("two classes have one name", where=source / CONFIG, found=", ".join(sorted(labels)))
     size = max(_SMALLEST, *(tokenizer.vocabulary_size for tokenizer in tokenizers or ()), 0)
     joint = tokenizers is None or tokenizers[0] is tokenizers[1]
     try:
