@@ -190,7 +190,7 @@ print(f"p(target | source) = {math.exp(sum(one_by_one)):.1e}, chance would give 
 #    \mathrm{LayerNorm}(r) = g \odot \frac{r - \mu}{\sqrt{\sigma^2 + \epsilon}} + b, \qquad
 #    \mu = \frac{1}{D} \sum_i r_i, \quad \sigma^2 = \frac{1}{D} \sum_i (r_i - \mu)^2 $$
 #
-# Files: `pellucid/model/encoder.py`, `pellucid/model/decoder.py`, `pellucid/model/block.py` (the layer that both are made of; its
+# Files: `pellucid/model/encoder.py`, `pellucid/model/decoder.py`, `pellucid/model/block.py` (the layer of both; its
 # projections may be those of `pellucid/model/lora.py`), and `pellucid/model/residual.py`, the only one that knows
 # the order of sum and norm. Two details decide whether numbers match: the variance divides by $D$, not by $D - 1$, and
 # $\epsilon$ stands inside the root.

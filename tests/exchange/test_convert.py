@@ -201,13 +201,6 @@ def test_weights_that_are_refused(change: Callable[[dict[str, Tensor]], object],
     assert not (tmp_path / "ours" / "config.json").exists()
 
 
-def test_two_classes_of_one_name(tmp_path: Path) -> None:
-    saved("bert", tmp_path / "theirs")
-    edit(tmp_path / "theirs", id2label={"0": "bad", "1": "good", "2": "bad"})
-    with pytest.raises(ModelError, match="two classes have one name"):
-        import_model(tmp_path / "theirs", tmp_path / "ours")
-
-
 def test_a_tokenizer_of_another_model(tmp_path: Path) -> None:
     model = GPT2LMHeadModel(GPT2Config(**{**GPT2, "vocab_size": 270}))
     model.save_pretrained(tmp_path / "theirs")
