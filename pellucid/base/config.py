@@ -291,12 +291,10 @@ class TextConfig:
         rules.at_least(self, 5, "vocabulary")
         rules.at_least(self, 1, "min_frequency")
         rules.at_least(self, 0, "sentinels")
-        if self.tokenizer in ("bpe", "unigram", "byte"):
-            controls = 4 + self.mask + self.sentinels
-            text = (
-                f"must hold 256 bytes and {controls} control tokens with tokenizer {self.tokenizer}: at least {256 + controls}"
-            )
-            rules.require(self.vocabulary >= 256 + controls, "vocabulary", text)
+        controls = 4 + self.mask + self.sentinels
+        held, what = (256, "256 bytes") if self.tokenizer in ("bpe", "unigram", "byte") else (1, "an entry")
+        text = f"must hold {what} and {controls} control tokens with tokenizer {self.tokenizer}: at least {held + controls}"
+        rules.require(self.vocabulary >= held + controls, "vocabulary", text)
         rules.finish()
 
 

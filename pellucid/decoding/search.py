@@ -69,7 +69,7 @@ def search(
         For each sentence 1 to ``n_best`` hypotheses, all different, best score first; fewer if there are no more.
 
     Raises:
-        UsageError: ``n_best`` is not between 1 and the number of beams; several beams with a temperature; a seed is missing.
+        UsageError: ``n_best`` is not between 1 and the number of beams; a seed is missing.
         NothingToChooseError: the logits are NaN or infinite, or all permitted tokens have probability zero.
     """
     _check(config, n_best)
@@ -94,10 +94,6 @@ def _check(config: DecodingConfig, n_best: int) -> None:
         what = "a search gives at least one output a sentence, and at most as many as it has beams"
         advice = "ask for fewer outputs or for more beams"
         raise UsageError(what, expected=f"1 to {config.beams}", found=n_best, advice=advice)
-    if config.temperature > 0.0 and config.beams > 1:
-        what = "with a temperature each output is drawn, one a sentence, and beams have no meaning"
-        advice = "set the number of beams to 1, or the temperature to 0 for beam search"
-        raise UsageError(what, where="decoding.beams", expected=1, found=config.beams, advice=advice)
 
 
 def _strategy(

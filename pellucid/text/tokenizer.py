@@ -29,7 +29,7 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from pellucid.base.config import TextConfig
-from pellucid.base.errors import DataError, ModelError, UsageError
+from pellucid.base.errors import DataError, ModelError
 from pellucid.base.files import write_atomically
 from pellucid.text.byte_level import BYTE_CHARACTERS, readable
 from pellucid.text.library import encoded, is_byte_level, read_text, refusals, shown, surrogate
@@ -73,10 +73,8 @@ class Tokenizer:
 
         Raises:
             DataError: no text in ``lines``, a lone surrogate in it, or nothing frequent enough to learn.
-            UsageError: the vocabulary has no room for the control tokens and, where they are needed, the 256 bytes.
         """
         library = _untrained(config)
-        _check_room(config)
         try:
             library.model = _TRAIN[config.tokenizer](library, _not_empty(lines), config)
         except UnicodeEncodeError as error:
@@ -190,18 +188,6 @@ def _leading_controls(library: tokenizers.Tokenizer) -> tuple[str, ...]:
     while library.id_to_token(len(found)) == _sentinel(len(found) - before):
         found.append(_sentinel(len(found) - before))
     return tuple(found)
-
-
-def _check_room(config: TextConfig) -> None:
-    least = len(control_tokens(config)) + (len(BYTE_CHARACTERS) if config.tokenizer in ("bpe", "unigram", "byte") else 1)
-    if config.vocabulary < least:
-        raise UsageError(
-            "the vocabulary is too small for its control tokens and the bytes of texts",
-            where="text.vocabulary",
-            expected=f"at least {least} for text.tokenizer: {config.tokenizer}",
-            found=config.vocabulary,
-            advice="raise text.vocabulary or lower text.sentinels",
-        )
 
 
 def _untrained(config: TextConfig) -> tokenizers.Tokenizer:

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pellucid.base.config import TextConfig, TokenizerKind
-from pellucid.base.errors import DataError, ModelError, UsageError
+from pellucid.base.config import ConfigProblems, TextConfig, TokenizerKind
+from pellucid.base.errors import DataError, ModelError
 from pellucid.text.tokenizer import CONTROL_TOKENS, Tokenizer
 
 ALL: tuple[TokenizerKind, ...] = ("bpe", "unigram", "word", "character", "byte")
@@ -266,8 +266,8 @@ class TestMoreControlTokens:
         least = 8 + (256 if kind in HOLD_ALL_BYTES else 1)
         config: dict[str, Any] = {"tokenizer": kind, "mask": True, "sentinels": 3}
         assert Tokenizer.train(CORPUS, TextConfig(vocabulary=least, **config)).vocabulary_size == least
-        with pytest.raises(UsageError, match=f"at least {least}"):
-            Tokenizer.train(CORPUS, TextConfig(vocabulary=least - 1, **config))
+        with pytest.raises(ConfigProblems, match=f"at least {least}"):
+            TextConfig(vocabulary=least - 1, **config)
 
     def test_one_that_a_text_can_spell_is_refused(self) -> None:
         text = json.dumps({**json.loads(with_extras("word").content), "pre_tokenizer": None, "normalizer": None})
