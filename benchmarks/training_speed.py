@@ -25,18 +25,14 @@ import numpy as np
 
 from benchmarks import machine
 from benchmarks.contender import END, SIZES, START, VOCABULARY, Batch, Measurement, Size, save_batches
+from benchmarks.turns import ALLOCATOR, ROOT, settings
 from pellucid.base.config import TextConfig
 from pellucid.data.batches import plan
 from pellucid.text.tokenizer import Tokenizer
 
-ROOT = Path(__file__).parent.parent
 # In the order of their turns. The name of the environment a contender runs in; none: the one that runs this.
 CONTENDERS: dict[str, str | None] = {"ours": None, "torch_transformer": None, "marian": "transformers", "eole": "eole"}
 WARM_UP = 2  # steps; the first batch is the largest, so they have touched all the memory that a step takes
-
-# Memory once had is kept. Without this the kernel maps, clears and takes back the large tensors in every step.
-KEEP = 2**32
-ALLOCATOR = f"glibc.malloc.mmap_threshold={KEEP}:glibc.malloc.trim_threshold={KEEP}:glibc.malloc.top_pad={2**26}"
 
 Results = dict[str, dict[str, list[Measurement]]]  # size, contender, one measurement a round
 
@@ -177,16 +173,9 @@ def _measure(given: argparse.Namespace, contender: str, size: str, batches: Path
     python = Path(sys.executable) if environment is None else given.environments / environment / "bin" / "python"
     if not python.exists():
         raise SystemExit(f"{contender} has no environment at {python.parent.parent}: benchmarks/README.md says how to make it")
-    threads = str(given.threads)
-    settings = {
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-        "CUDA_VISIBLE_DEVICES": "",
-        "GLIBC_TUNABLES": ALLOCATOR,
-    }
     command = [str(python), "-m", f"benchmarks.peers.{contender}", "--size", size, "--batches", str(batches)]
     command += ["--warm-up", str(WARM_UP)]
-    finished = subprocess.run(command, cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True, check=False)
+    finished = subprocess.run(command, cwd=ROOT, env=settings(given.threads), capture_output=True, text=True, check=False)
     if finished.returncode != 0:
         raise SystemExit(f"{contender} failed:\n{finished.stderr[-4000:]}")
     return Measurement(**json.loads(finished.stdout.split("\n")[-2]))

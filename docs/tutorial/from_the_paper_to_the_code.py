@@ -93,8 +93,8 @@ assert through_steps < 1e-3 * direct  # at a distance of 40
 #
 # $$ p(y \mid x) = \prod_t p(y_t \mid y_1 \dots y_{t-1}, x) $$
 #
-# Each box of Figure 1 is a file in `pellucid/model/`. `pellucid/model/transformer.py` is the figure as a whole,
-# `pellucid/model/build.py` puts the boxes together as a configuration says.
+# Each box of Figure 1 is a file in `pellucid/model/`. `pellucid/model/transformer.py` is the figure as a whole (and either
+# half of it alone), `pellucid/model/build.py` puts the boxes together as a configuration says.
 #
 # Our model is as small as a whole block can be: $d_{model} = 4$, two heads, two layers a side, nine words. It computes in
 # float64 here, so that "equal" means twelve digits. Its weights are random: it knows nothing yet, and the equations do not
@@ -190,7 +190,7 @@ print(f"p(target | source) = {math.exp(sum(one_by_one)):.1e}, chance would give 
 #    \mathrm{LayerNorm}(r) = g \odot \frac{r - \mu}{\sqrt{\sigma^2 + \epsilon}} + b, \qquad
 #    \mu = \frac{1}{D} \sum_i r_i, \quad \sigma^2 = \frac{1}{D} \sum_i (r_i - \mu)^2 $$
 #
-# Files: `pellucid/model/encoder.py`, `pellucid/model/decoder.py`, `pellucid/model/block.py` (the layer of both; its
+# Files: `pellucid/model/encoder.py`, `pellucid/model/decoder.py`, `pellucid/model/block.py` (the one layer of both; its
 # projections may be those of `pellucid/model/lora.py`), and `pellucid/model/residual.py`, the only one that knows
 # the order of sum and norm. Two details decide whether numbers match: the variance divides by $D$, not by $D - 1$, and
 # $\epsilon$ stands inside the root.
@@ -385,7 +385,7 @@ show("what head 1 wrote", missing, source_words)
 # source. Every decoder layer reads the output of the *last* encoder layer: one vector for each source position, not one for
 # the sentence.
 #
-# Files: `pellucid/model/decoder.py` for the roles, `pellucid/model/masks.py` for the masks.
+# Files: `pellucid/model/block.py` for the roles, `pellucid/model/masks.py` for the masks.
 
 # %%
 
@@ -846,7 +846,7 @@ print(f"averaged {len(mean)} tensors of 3 checkpoints\n")
 #
 # Counting is a good test of having understood. With $d = d_{model}$ and $f = d_{ff}$: an attention has $4 (d^2 + d)$
 # parameters, a feed-forward $2 d f + f + d$, a norm $2 d$, and the matrix $E$ has $V d$. The paper's two models are presets,
-# in `pellucid/base/presets.py`.
+# `paper-base` and `paper-big`, in `pellucid/base/published.py`.
 
 # %%
 
@@ -978,4 +978,5 @@ assert on_diagonal > 0.5
 # - Train on real sentences: `pellucid train`, see `docs/how-to/translate-your-own-data.md`.
 # - Every setting: `docs/reference/recipe.md`. Every tap: `docs/reference/taps.md`. The search in full:
 #   `docs/reference/decoding.md`.
+# - The same in pseudocode, encoders and decoders that stand alone too: `docs/tutorial/formal_algorithms.py`.
 # - Why the code is cut the way it is: `docs/design.md`.

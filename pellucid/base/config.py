@@ -20,6 +20,7 @@ Task = Literal[
     "language_modelling",
     "denoising",
     "picture_classification",
+    "captioning",
 ]
 Architecture = Literal["encoder-decoder", "encoder", "decoder"]
 NormOrder = Literal["post", "pre"]
@@ -170,7 +171,7 @@ class PictureConfig:
     """Pictures as the source: cut into squares that take the place of tokens."""
 
     patch: int = 0  # side of a square, in pixels; 0: the source is text
-    height: int = 0  # of a picture, in pixels
+    height: int = 0  # of a picture, in pixels; language models: pictures are learnt as text, a character a pixel, halved
     width: int = 0  # the same
     channels: int = 3  # 1: grey, 3: red, green, blue
 
@@ -300,10 +301,12 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the sentence pairs come from and what becomes of bad ones.
+    """Where the examples come from and what becomes of bad ones.
 
     Either ``corpus`` (``"builtin"`` or a public set by name), or ``directory`` (with ``train.*``, ``dev.*`` and
-    ``test.*``), or files: a split is one file (tab-separated or JSON Lines) or two aligned files, plain or ``.gz``.
+    ``test.*``), or files. The task says what an example is and so what a file holds: pairs of texts, or texts with labels or
+    tags (tab-separated, JSON Lines or two aligned files); single texts, or running text; pictures with their texts (``.npz``,
+    or a tab-separated list of picture files). Files of text are plain or ``.gz``.
     """
 
     corpus: str | None = None
@@ -311,9 +314,9 @@ class DataConfig:
     train: tuple[str, ...] = ()
     dev: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
-    source: str = "source"  # language: suffix of aligned files, key of JSON Lines, built-in language (target also: tags)
+    source: str = "source"  # ending of aligned files, key of JSON Lines, or language of a corpus that has several
     target: str = "target"
-    max_length: int = 256  # longest side of a training pair, in tokens
+    max_length: int = 256  # longest text of a training example, in tokens; running text is cut by model.max_length
     on_long: OnLongText = "skip"
     labels: Literal["classes", "degrees"] = "classes"  # of labelled texts; degrees: numbers in an order, 0 to n
     on_empty: Literal["error", "skip"] = "skip"
@@ -416,12 +419,19 @@ class DecodingConfig:
     temperature: float = 0.0  # 0: search; above: draw each token, from probabilities flatter above 1 and sharper below
     top_k: int = 0  # when drawing, only among the k most probable tokens; 0: among all
     top_p: float = 1.0  # when drawing, only among the most probable tokens that together reach this probability
+    min_p: float = 0.0  # when drawing, only tokens with at least this share of the largest probability; 0: all
+    repetition_penalty: float = 1.0  # logits of tokens already written are divided by it if positive, else multiplied; 1: none
+    no_repeat_ngram: int = 0  # no n tokens in a row come twice in an output; 0: they may
+    min_length: int = 0  # no end before an output has as many tokens
 
     def __post_init__(self) -> None:
         rules = _Rules()
         rules.at_least(self, 1, "max_extra", "batch_tokens")
-        rules.at_least(self, 0, "temperature", "top_k")
+        rules.at_least(self, 0, "temperature", "top_k", "no_repeat_ngram", "min_length")
         rules.require(0.0 < self.top_p <= 1.0, "top_p", f"must be above 0 and at most 1, is {self.top_p}")
+        rules.require(0.0 <= self.min_p <= 1.0, "min_p", f"must be between 0 and 1, is {self.min_p}")
+        text = f"must be above 0 and at most 100, is {self.repetition_penalty}"
+        rules.require(0.0 < self.repetition_penalty <= 100.0, "repetition_penalty", text)
         rules.require(1 <= self.beams <= 1000, "beams", f"must be between 1 and 1000, is {self.beams}")
         rules.require(0.0 <= self.alpha <= 10.0, "alpha", f"must be between 0 and 10, is {self.alpha}")
         text = f"must be 1 to draw tokens (temperature {self.temperature}), is {self.beams}"
@@ -436,7 +446,7 @@ class CorruptionConfig:
     objective: Literal["mask", "spans", "infilling"] = "mask"  # mask: BERT's single tokens; spans: T5's; infilling: BART's
     share: float = 0.15  # of the tokens that are hidden
     mean_span: float = 3.0  # mean number of tokens hidden together (spans, infilling)
-    drop: float = 0.0  # classification, tagging: share of the tokens made unknown
+    drop: float = 0.0  # classification, tagging: share of the tokens made unknown; captioning: of those that the decoder reads
 
     def __post_init__(self) -> None:
         rules = _Rules()
@@ -551,5 +561,6 @@ KINDS: dict[str, TaskKind] = {
     "language_modelling": TaskKind("decoder", ("loss",)),
     "denoising": TaskKind("encoder-decoder", ("loss",)),
     "picture_classification": TaskKind("encoder", ("accuracy",), pools=True, classes=True, pictures=True),
+    "captioning": TaskKind("encoder-decoder", ("exact", "bleu"), pictures=True, samples=True),
 }
 _NEEDS_PICTURES = {True: "must be above 0: the task reads pictures", False: "must be 0: the task reads text"}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
+
+from pellucid.base.config import ModelConfig
+from pellucid.base.published import PUBLISHED
 
 
 def _shape(d_model: int, n_layers: int, n_heads: int, d_ff: int) -> dict[str, Any]:
@@ -10,11 +14,16 @@ def _shape(d_model: int, n_layers: int, n_heads: int, d_ff: int) -> dict[str, An
     return {"d_model": d_model, "encoder": stack, "decoder": dict(stack)}
 
 
-# paper-base and paper-big are the rows of those names in Table 3 of "Attention Is All You Need"; the rest of their
-# recipes is in recipes/paper-base.yaml and paper-big.yaml. tiny is the shape that Wu et al. (2021) train on Multi30k.
+def _without_vocabulary(config: ModelConfig) -> dict[str, Any]:
+    """The shape; how many words or classes there are is for the data to say."""
+    return {name: value for name, value in asdict(config).items() if name not in ("source_vocabulary", "target_vocabulary")}
+
+
+# tiny is the shape that Wu et al. (2021) train on Multi30k. The published ones begin with paper-base and paper-big, the rows of
+# those names in Table 3 of "Attention Is All You Need"; the rest of their recipes is in recipes/paper-base.yaml and
+# paper-big.yaml.
 MODEL_PRESETS: dict[str, dict[str, Any]] = {
-    "paper-base": {**_shape(d_model=512, n_layers=6, n_heads=8, d_ff=2048), "dropout": 0.1},
-    "paper-big": {**_shape(d_model=1024, n_layers=6, n_heads=16, d_ff=4096), "dropout": 0.3},
     "small": _shape(d_model=256, n_layers=3, n_heads=4, d_ff=1024),
     "tiny": _shape(d_model=128, n_layers=4, n_heads=4, d_ff=256),
+    **{name: _without_vocabulary(published.config) for name, published in PUBLISHED.items()},
 }

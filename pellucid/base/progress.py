@@ -18,6 +18,7 @@ BAR_DELAY = 2.0  # seconds of work before anything is shown
 LINE_EVERY = 10.0  # seconds between lines when stderr is no terminal
 
 _quiet = False
+_bars = 0  # that are up
 
 
 def set_quiet(quiet: bool) -> None:
@@ -30,12 +31,13 @@ def say(line: str) -> None:
     """Print a line to stderr, above a bar if one is up; nothing with ``--quiet``."""
     if _quiet:
         return
-    loaded: Any = sys.modules.get("tqdm")  # no bar is up unless tqdm has been imported
     with suppress(OSError):  # nobody reads stderr any more: no reason to end a training run
-        if loaded is None:
+        if not _bars:
             print(line, file=sys.stderr, flush=True)
         else:
-            loaded.tqdm.write(line, file=sys.stderr)
+            from tqdm import tqdm
+
+            tqdm.write(line, file=sys.stderr)
 
 
 class Progress:
@@ -56,13 +58,17 @@ class Progress:
         self._bar: tqdm[Any] | None = None
 
     def __enter__(self) -> Self:
+        global _bars
         if not _quiet and sys.stderr.isatty():
             self._bar = _bar(self)
+            _bars += 1
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        global _bars
         if self._bar is not None:
             self._bar.close()
+            _bars -= 1
         elif kind is None and time.monotonic() - self._started >= BAR_DELAY:
             say(self.line())
 

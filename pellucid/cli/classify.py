@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,6 @@ from pellucid.cli.options import common
 
 if TYPE_CHECKING:
     from pellucid.tasks.classification import Classified
-
-WINDOW = 1000  # lines read before the first is answered, so that those of like lengths stand together
 
 
 @click.command()
@@ -27,9 +24,9 @@ WINDOW = 1000  # lines read before the first is answered, so that those of like 
 def classify(model: Path, inputs: tuple[Path, ...], all_classes: bool, as_json: bool) -> None:
     """Say which class each text (one a line, of files or standard input) or each picture file is of.
 
-    Printed are the most probable class and its probability, separated by a tab.
+    Printed are the most probable class and its probability, separated by a tab. An empty line gives an empty line.
     """
-    from pellucid.cli.texts import STANDARD_INPUT, texts
+    from pellucid.cli.texts import STANDARD_INPUT, answered, texts
     from pellucid.tasks.load import load
     from pellucid.tasks.needs import need
 
@@ -38,15 +35,11 @@ def classify(model: Path, inputs: tuple[Path, ...], all_classes: bool, as_json: 
     if pictures and not inputs:
         raise click.UsageError("this model classifies pictures: give their files")
     lines: Iterable[Any] = inputs if pictures else (text for path in inputs or (STANDARD_INPUT,) for text in texts(path))
-    for some in _windows(lines):
-        for found in classifier.classify(some):
+    for found in answered(lines, classifier.classify):
+        if found is None:
+            click.echo("")
+        else:
             click.echo(json.dumps(_as_dict(found), ensure_ascii=False) if as_json else _as_line(found, all_classes))
-
-
-def _windows(lines: Iterable[Any]) -> Iterator[list[Any]]:
-    stream = iter(lines)
-    while some := list(islice(stream, WINDOW)):
-        yield some
 
 
 def _as_dict(found: Classified) -> dict[str, Any]:

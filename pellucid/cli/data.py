@@ -45,7 +45,7 @@ def _fetch(name: str, source: Path | None) -> None:
     from pellucid.data.public_sets import fetch, public_set
 
     known = public_set(name)
-    address = known.address or "none any more, only from a local copy (--from DIR)"
+    address = known.address or "none; only from a local copy (--from DIR)"
     say(f"{known.name}: {known.what}\nlicence: {known.licence}\naddress: {address}")
     click.echo(fetch(name, source=source))
 

@@ -35,25 +35,31 @@ def evaluate(
         raise click.UsageError("--source and --reference belong together")
     if source is not None and split is not None:
         raise click.UsageError("give --split, or --source and --reference, not both")
+    from pellucid.base import runtime
     from pellucid.base.files import write_atomically
     from pellucid.tasks.load import load
     from pellucid.tasks.needs import need
 
+    runtime.keep_memory()
     loaded = load(model, precision)
-    width = {} if beams is None else {"beams": beams}
+    search = {} if beams is None else {"beams": beams}
     if source is not None and reference is not None:
         given = {"source": str(source), "reference": str(reference)}
-        found = need(loaded, "translate", model).evaluate(_pairs_of_files(source, reference), **width)
+        found = need(loaded, "translate", model).evaluate(_pairs_of_files(source, reference), **search)
     else:
+        if search and not loaded.searches:
+            raise click.UsageError("--beams is for models whose score needs a search")
         given = {"split": split or "test"}
-        found = loaded.evaluate_split(split or "test", **width)
+        found = loaded.evaluate_split(split or "test", **search)
     if output is not None:
         write_atomically(output, "".join(f"{line}\n" for line in found.outputs).encode())
     if as_json:
         click.echo(json.dumps({**given, **found.to_dict()}, indent=2))
     else:
-        for name, value in found.shown():
-            click.echo(f"{name:<12}{value}")
+        rows = found.shown()
+        width = max(len(name) for name, _ in rows) + 2
+        for name, value in rows:
+            click.echo(f"{name:<{width}}{value}")
 
 
 def _pairs_of_files(source: Path, reference: Path) -> list[tuple[str, ...]]:

@@ -10,7 +10,7 @@ import click
 from pellucid.cli.options import common
 
 if TYPE_CHECKING:
-    from pellucid.base.config import DecodingConfig
+    from pellucid.base.config import DecodingConfig, RunConfig
 
 SEPARATOR = "---"  # between results that may have several lines
 
@@ -20,7 +20,9 @@ SEPARATOR = "---"  # between results that may have several lines
 @click.argument("prompts", nargs=-1)
 @click.option("--file", type=click.Path(path_type=Path), help="Take the prompts from this file, one a line.")
 @click.option(
-    "--tokens", type=click.IntRange(1), help="Most new tokens. Default: 100; where gaps are filled, as the recipe says."
+    "--tokens",
+    type=click.IntRange(1),
+    help="Most new tokens. Default: 100, or a whole picture; where gaps are filled, as the recipe says.",
 )
 @click.option("--beams", type=click.IntRange(1, 1000), help="Width of the search; 1: greedy. Default: as trained.")
 @click.option(
@@ -31,6 +33,9 @@ SEPARATOR = "---"  # between results that may have several lines
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
 @click.option(
     "--n", type=click.IntRange(1), default=1, show_default=True, help="Results for each prompt, from seed, seed + 1, ..."
+)
+@click.option(
+    "--picture", type=click.Path(path_type=Path), help="Of a model that draws: write a picture of the results, a row a prompt."
 )
 @common
 def generate(
@@ -44,6 +49,7 @@ def generate(
     top_p: float | None,
     seed: int,
     n: int,
+    picture: Path | None,
 ) -> None:
     """Go on writing after each PROMPT with a language model; with a denoiser fill in its gaps, each written [MASK].
 
@@ -58,6 +64,8 @@ def generate(
     ways: dict[str, Any] = {"beams": beams, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     _check_draws(n, asked(writer.config.decoding, **ways))
     fills = writer.config.task == "denoising"
+    if picture is not None:
+        _check_draws_pictures(writer.config)
     if fills and not prompts and file is None:
         raise click.UsageError("give a text with gaps, such as: the [MASK] of France")
     given = _given(prompts or (() if file else ("",)), file)
@@ -68,6 +76,8 @@ def generate(
         if number and not fills:
             click.echo(SEPARATOR)
         click.echo(text)
+    if picture is not None:
+        _draw(found, writer.config, picture, n)
 
 
 def _given(prompts: tuple[str, ...], file: Path | None) -> list[str]:
@@ -83,3 +93,19 @@ def _given(prompts: tuple[str, ...], file: Path | None) -> list[str]:
 def _check_draws(n: int, decoding: DecodingConfig) -> None:
     if n > 1 and decoding.temperature == 0.0:
         raise click.UsageError("several results have to be drawn: give --temperature, --top-k or --top-p with --n")
+
+
+def _check_draws_pictures(config: RunConfig) -> None:
+    from pellucid.tasks.pixels import draws
+
+    if config.task != "language_modelling" or not draws(config):
+        raise click.UsageError("this model writes text: --picture is for one that learnt pictures")
+
+
+def _draw(texts: list[str], config: RunConfig, path: Path, n: int) -> None:
+    """Results of one prompt side by side; of one each, all of them."""
+    from pellucid.base.progress import say
+    from pellucid.tasks.pixels import as_picture, save_drawings
+
+    save_drawings([as_picture(text, config.model.picture) for text in texts], path, n if n > 1 else len(texts))
+    say(f"wrote {path}")

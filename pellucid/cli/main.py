@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import click
 
 from pellucid import __version__
-from pellucid.base.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, MemoryLimitError, PellucidError, StorageError
+from pellucid.base.errors import (
+    EXIT_BUG,
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    MemoryLimitError,
+    PellucidError,
+    StorageError,
+)
+from pellucid.cli.caption import caption
 from pellucid.cli.classify import classify
 from pellucid.cli.data import data
 from pellucid.cli.evaluate import evaluate
@@ -33,7 +47,7 @@ def pellucid() -> None:
     """The Transformer, clear enough to see through: train it, use it, look inside it."""
 
 
-for _verb in (train, translate, generate, classify, fill, tag, evaluate, info, plot, data, import_, export):
+for _verb in (train, translate, generate, classify, fill, tag, caption, evaluate, info, plot, data, import_, export):
     pellucid.add_command(_verb)
 
 
@@ -45,16 +59,38 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
 
 
+class _Terminated(BaseException):
+    """SIGTERM has come. Like KeyboardInterrupt no Exception, so that nothing on its way takes it for a mistake."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """While entered, SIGTERM stops as Ctrl-C does: what is being written aside is removed, and whole lines are delivered."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _run(arguments: list[str]) -> int:
     """Call the verb and see that its output is delivered; gives the exit code."""
     debug = DEBUG in arguments
     try:
-        code = _call(arguments)
-        sys.stdout.flush()
+        with _terminable():
+            code = _call(arguments)
+            sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has had enough
         code = EXIT_DONE
-    except Exception as error:
-        code = _report(error, debug)
+    except (Exception, KeyboardInterrupt, _Terminated) as error:
+        code = _stopped(error) or _report(error, debug)
     _deliver()
     return code
 
@@ -69,9 +105,6 @@ def _call(arguments: list[str]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
     return EXIT_DONE
 
 
@@ -83,7 +116,19 @@ def _deliver() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _report(error: Exception, debug: bool) -> int:
+def _stopped(error: BaseException) -> int | None:
+    """The exit code if a signal stopped us, also where a library on the way made an error of its own of that."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, (KeyboardInterrupt, _Terminated)):
+            interrupted = isinstance(seen, KeyboardInterrupt)
+            print("interrupted" if interrupted else "terminated", file=sys.stderr)
+            return EXIT_INTERRUPTED if interrupted else EXIT_TERMINATED
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _report(error: BaseException, debug: bool) -> int:
     """Show an error and give its exit code."""
     if debug:
         traceback.print_exception(error)
@@ -100,7 +145,7 @@ def _report(error: Exception, debug: bool) -> int:
     return EXIT_BUG
 
 
-def _explained(error: Exception) -> PellucidError | None:
+def _explained(error: BaseException) -> PellucidError | None:
     """An error that is not a bug of ours, in the words for users."""
     if isinstance(error, PellucidError):
         return error

@@ -27,12 +27,16 @@ def _check_format(context: click.Context, parameter: click.Parameter, value: Pat
     callback=_check_format,
     help="The picture; its ending decides the format (.png, .svg, .pdf).",
 )
-@click.option("--attention", metavar="TEXT", help="Draw the cross-attention of TEXT instead of the learning curves.")
+@click.option(
+    "--attention",
+    metavar="INPUT",
+    help="Instead of the learning curves: the cross-attention of a text, or the class token's over a picture file.",
+)
 @click.option("--layer", type=int, default=-1, help="Layer of the attention map; -1: the last.")
 @click.option("--head", type=int, help="Head of the attention map. Default: the mean of all heads.")
 @common
 def plot(runs: tuple[Path, ...], out: Path, attention: str | None, layer: int, head: int | None) -> None:
-    """Draw the learning curves of RUNS side by side, or what a model looks at when it translates."""
+    """Draw the learning curves of RUNS side by side, or what a model looks at in a text or a picture."""
     from pellucid.base.progress import say
 
     if attention is None:

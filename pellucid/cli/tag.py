@@ -15,11 +15,10 @@ from pellucid.cli.options import common
 @common
 def tag(model: Path, file: Path) -> None:
     """Tag the words of each line of FILE (or standard input): "la/DET pizza/NOUN". N lines in, N lines out."""
-    from pellucid.cli.texts import texts
+    from pellucid.cli.texts import answered, texts
     from pellucid.tasks.load import load
     from pellucid.tasks.needs import need
 
     tagger = need(load(model), "tag", model)
-    for line in texts(file):
-        [words] = tagger.tag(line)
-        click.echo(" ".join(f"{word}/{name}" for word, name in words))
+    for words in answered(texts(file), tagger.tag):
+        click.echo(" ".join(f"{word}/{name}" for word, name in words or ()))

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from pellucid.base.errors import DataError
 from pellucid.data.lines import Line, lines_of
 
 STANDARD_INPUT = Path("-")
+WINDOW = 1000  # lines read before the first is answered, so that those of like lengths stand together
+
+Text = TypeVar("Text")
+Answer = TypeVar("Answer")
+
+
+def answered(lines: Iterable[Text], ask: Callable[[Sequence[Text]], Iterable[Answer]]) -> Iterator[Answer | None]:
+    """What ``ask`` answers to each line, in their order; an empty line has no answer and is not asked."""
+    stream = iter(lines)
+    while some := list(islice(stream, WINDOW)):
+        answers = iter(ask([line for line in some if line]))
+        yield from (next(answers) if line else None for line in some)
 
 
 def texts(path: Path) -> Iterator[str]:

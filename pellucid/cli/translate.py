@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from pellucid.cli.options import common
-
-if TYPE_CHECKING:
-    from pellucid.tasks.translator import Output
 
 PENALTIES = click.Choice(["gnmt", "power", "none"])
 
@@ -40,43 +37,51 @@ def translate(
     batch: int,
 ) -> None:
     """Translate FILE (or standard input) with MODEL, a run or model directory. N lines in, N lines out."""
+    from pellucid.base import runtime
     from pellucid.base.progress import say
     from pellucid.cli.texts import STANDARD_INPUT, texts
     from pellucid.decoding.batching import WINDOW
     from pellucid.tasks.load import load
     from pellucid.tasks.needs import need
 
+    runtime.keep_memory()
     translator = need(load(model, precision), "translate", model)
     # Somebody who types wants an answer to each line; a file is better read in stretches and sorted by length.
     typed = file == STANDARD_INPUT and sys.stdin.isatty()
-    outputs = translator.translate_lines(
-        texts(file),
-        beams=beams,
-        length_penalty=length_penalty,
-        alpha=alpha,
-        n_best=nbest,
-        batch_items=batch,
-        window=1 if typed else WINDOW,
-    )
     cut = first_cut = 0
-    # On a terminal the translations themselves show how far it is, and a bar would run into them.
-    for number, found in enumerate(outputs if sys.stdout.isatty() else _counted(outputs, file), start=1):
-        for output in found:
-            sys.stdout.write(f"{output.text}\n" if nbest == 1 else f"{number}\t{output.score:.4f}\t{output.text}\n")
-        if typed:
-            sys.stdout.flush()
-        if found[0].reason == "length":
-            cut, first_cut = cut + 1, first_cut or number
+    with _progress(file) as done:
+        outputs = translator.translate_lines(
+            texts(file),
+            beams=beams,
+            length_penalty=length_penalty,
+            alpha=alpha,
+            n_best=nbest,
+            batch_items=batch,
+            window=1 if typed else WINDOW,
+            done=done,
+        )
+        for number, found in enumerate(outputs, start=1):
+            for output in found:
+                sys.stdout.write(f"{output.text}\n" if nbest == 1 else f"{number}\t{output.score:.4f}\t{output.text}\n")
+            if typed:
+                sys.stdout.flush()
+            if found[0].reason == "length":
+                cut, first_cut = cut + 1, first_cut or number
     if cut:
         say(f"warning: {cut:,} translations were cut at their limit (first: line {first_cut})")
 
 
-def _counted(outputs: Iterable[list[Output]], file: Path) -> Iterator[list[Output]]:
-    """The same, with progress shown on stderr; with the time left where the lines can be counted beforehand."""
+@contextmanager
+def _progress(file: Path) -> Iterator[Callable[[int], None]]:
+    """Shows on stderr how many lines are translated; with the time left where they can be counted beforehand.
+
+    Where the translations go to a terminal they show it themselves, and a bar would run into them.
+    """
     from pellucid.base.progress import Progress
     from pellucid.data.lines import is_file, survey
 
+    if sys.stdout.isatty():
+        yield lambda lines: None
+        return
     with Progress(survey(file).lines if is_file(file) else None, "sentences", "translating") as bar:
-        for found in outputs:
-            yield found
-            bar.update(1)
+        yield bar.update

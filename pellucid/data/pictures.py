@@ -7,7 +7,8 @@ One entry: :func:`open_pictures`. Its places, in the order in which they are tri
   so for other splits;
 - a folder with ``train.tsv``, or the tab-separated file itself: ``picture TAB text`` a line, the text a label or a caption. The
   picture is looked for in the folder ``images`` beside the file, then beside the file. A picture may stand on several lines,
-  each with another text: it is read once.
+  each with another text: it is read once;
+- a folder with ``train/LABEL/``, which holds the pictures of that label.
 
 Legend: N texts, B pictures of a batch, C channels, H height, W width.
 """
@@ -180,26 +181,28 @@ class _Line(NamedTuple):
 
 
 def _list_of(path: Path, split: str) -> Path:
-    """The tab-separated file of the split."""
+    """The tab-separated file of the split, or else its folder of labels."""
     if not path.is_dir():
         check_file(path)
         return path
     names = ("dev", "val", "valid") if split == "dev" else (split,)
     found = [file for name in names if (file := plain_or_compressed(path / f"{name}.tsv"))]
+    found = found or [path / name for name in names if any((path / name).glob("*/"))]
     if len(found) == 1:
         return found[0]
-    expected = " or ".join(f"{name}.tsv" for name in names)
+    expected = " or ".join(f"{name}.tsv" for name in names) + f"; or a folder {split} with one folder for each label"
     there = ", ".join(file.name for file in found) or "neither" if len(names) > 1 else "no such file"
     raise DataError(f"not one list of pictures for the split {split}", where=path, expected=expected, found=there)
 
 
 def _from_list(path: Path, split: str, shape: Shape, on_bad: str, memory: int) -> tuple[Pictures, list[str]]:
     report = Report()
-    lines = list(_lines_of_list(path, report))
+    lines = list(_lines_of_folder(path, report) if path.is_dir() else _lines_of_list(path, report))
     firsts: dict[str, _Line] = {}
     for line in lines:
         firsts.setdefault(line.name, line)
-    read, digests = _decode_all(split, list(firsts.values()), path.parent, shape, on_bad, memory)
+    folder = path if path.is_dir() else path.parent
+    read, digests = _decode_all(split, list(firsts.values()), folder, shape, on_bad, memory)
     kept = [line for line in lines if line.name in digests]
     for line in lines:
         if line.name not in digests:
@@ -211,6 +214,14 @@ def _from_list(path: Path, split: str, shape: Shape, on_bad: str, memory: int) -
     which = np.array([numbers[line.name] for line in kept], np.int64)
     content = json.dumps([shape, [(digests[line.name], line.text) for line in kept]])
     return Pictures(read, which, shape, sha256(content.encode()).hexdigest(), report), [line.text for line in kept]
+
+
+def _lines_of_folder(path: Path, report: Report) -> Iterator[_Line]:
+    """The files in each folder of a label; hidden ones are not meant."""
+    for file in sorted(path.glob("*/*")):
+        if not file.name.startswith("."):
+            report.read += 1
+            yield _Line(str(path), f"{file.parent.name}/{file.name}", file.parent.name)
 
 
 def _lines_of_list(path: Path, report: Report) -> Iterator[_Line]:

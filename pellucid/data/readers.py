@@ -55,8 +55,10 @@ def open_split(config: DataConfig, split: str, *, columns: int = 2, home: Path |
     if config.directory is not None:
         files = _in_directory(Path(config.directory).expanduser(), split, config, columns)
         return _from_files(split, files, config, columns)
-    advice = "set data.corpus, data.directory or " + (f"data.{split}" if split in _NAMED else "data.train")
     there = ", ".join(splits_of(config, columns=columns)) or None
+    advice = "set data.corpus, data.directory or " + (f"data.{split}" if split in _NAMED else "data.train")
+    if there and split not in _NAMED:
+        advice = "ask for one of these"
     raise UsageError(f"no data given for the split {split}", where="data", expected=there, advice=advice)
 
 

@@ -287,7 +287,7 @@ def _read_meta(directory: Path) -> dict[str, Any]:
         meta = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError("no prepared tokens", where=directory, expected="meta.json in it") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from None
     if not isinstance(meta, dict):
         raise _damaged(path, f"a {type(meta).__name__} instead of an object")

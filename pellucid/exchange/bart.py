@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from pellucid.base.config import EmbeddingConfig, HeadConfig, ModelConfig, StackConfig, per_layer
-from pellucid.exchange.family import Described, Family, Settings, activation_of, refuse, required
+from pellucid.exchange.family import Described, Family, Settings, activation_of, given, refuse, required
 from pellucid.exchange.pieces import Piece, linear, same, shaped, without_first_rows
 
 _ACTIVATIONS = {
@@ -44,7 +44,7 @@ def describe(settings: Settings, architecture: str) -> Described:
     model = ModelConfig(
         **shape(settings, "BART"),
         positions="learned",
-        embedding=EmbeddingConfig(scale=settings.get("scale_embedding", False), norm=True),
+        embedding=EmbeddingConfig(scale=given(settings, "scale_embedding", False), norm=True),
         head=HeadConfig(bias=architecture != "BartModel"),
         tie="all",
         source_vocabulary=vocabulary,
@@ -63,10 +63,10 @@ def shape(settings: Settings, family: str) -> dict[str, Any]:
         "d_model": d_model,
         "encoder": _stack(settings, "encoder"),
         "decoder": _stack(settings, "decoder"),
-        "dropout": settings.get("dropout", 0.1),
-        "attention_dropout": settings.get("attention_dropout", 0.0),
-        "activation_dropout": settings.get("activation_dropout", 0.0),
-        "activation": activation_of(settings.get("activation_function", "gelu"), _ACTIVATIONS, family),
+        "dropout": given(settings, "dropout", 0.1),
+        "attention_dropout": given(settings, "attention_dropout", 0.0),
+        "activation_dropout": given(settings, "activation_dropout", 0.0),
+        "activation": activation_of(given(settings, "activation_function", "gelu"), _ACTIVATIONS, family),
         "max_length": max_length,
     }
 
@@ -138,7 +138,7 @@ FAMILY = Family(
     describe=describe,
     settings=settings,
     pieces=pieces,
-    ignored=(r"^(encoder|decoder)\.embed_tokens\.weight$", r"(encoder|decoder)\.version$"),
+    ignored=(r"(encoder|decoder)\.version$",),
     copies={
         "model.encoder.embed_tokens.weight": "model.shared.weight",
         "model.decoder.embed_tokens.weight": "model.shared.weight",

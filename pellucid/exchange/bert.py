@@ -12,7 +12,7 @@ from typing import Any
 
 from pellucid.base.config import EmbeddingConfig, HeadConfig, ModelConfig, StackConfig, Task
 from pellucid.base.errors import ModelError
-from pellucid.exchange.family import Described, Family, Settings, activation_of, refuse, required
+from pellucid.exchange.family import Described, Family, Settings, activation_of, given, refuse, required
 from pellucid.exchange.pieces import Piece, linear, same, without_first_rows
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu", "silu": "silu"}
@@ -21,6 +21,7 @@ CLASSES: Mapping[str, Task] = {
     "BertForSequenceClassification": "classification",
     "BertForTokenClassification": "tagging",
 }
+_MOST_CLASSES = 1_000_000  # that are counted without a name
 LAYER = {  # the parts of a layer, ours and theirs
     "self_attn.query": "attention.self.query",
     "self_attn.key": "attention.self.key",
@@ -36,7 +37,7 @@ LAYER = {  # the parts of a layer, ours and theirs
 def describe(settings: Settings, architecture: str) -> Described:
     """Their config.json as ours."""
     refuse(settings, "BERT", position_embedding_type="absolute", is_decoder=False, add_cross_attention=False)
-    activation = activation_of(settings.get("hidden_act", "gelu"), ACTIVATIONS, "BERT")
+    activation = activation_of(given(settings, "hidden_act", "gelu"), ACTIVATIONS, "BERT")
     transforms: dict[Task, HeadConfig] = {
         "masked_lm": HeadConfig(transform="norm", activation=activation, bias=True),
         "classification": HeadConfig(pool="class", transform="dense", activation="tanh", bias=True),
@@ -62,26 +63,26 @@ def described(settings: Settings, task: Task, head: HeadConfig, family: str, unu
     n_layers, n_heads, d_ff = required(settings, "num_hidden_layers", "num_attention_heads", "intermediate_size")
     stack = StackConfig(n_layers=n_layers, n_heads=n_heads, d_ff=d_ff)
     labels: tuple[str, ...] = ()
-    dropout = settings.get("hidden_dropout_prob", 0.1)
+    dropout = given(settings, "hidden_dropout_prob", 0.1)
     if task == "masked_lm":
         refuse(settings, family, tie_word_embeddings=True)
     else:
         labels = labels_of(settings, family)
-        of_head = settings.get("classifier_dropout")
-        head = replace(head, dropout=dropout if of_head is None else of_head)
+        of_head = dropout if settings.get("classifier_dropout") is None else given(settings, "classifier_dropout", 0.0)
+        head = replace(head, dropout=of_head)
     model = ModelConfig(
         architecture="encoder",
         d_model=d_model,
         encoder=stack,
         decoder=stack,
         dropout=dropout,
-        attention_dropout=settings.get("attention_probs_dropout_prob", 0.1),
+        attention_dropout=given(settings, "attention_probs_dropout_prob", 0.1),
         norm="post",
-        norm_epsilon=settings.get("layer_norm_eps", 1e-12),
-        activation=activation_of(settings.get("hidden_act", "gelu"), ACTIVATIONS, family),
+        norm_epsilon=given(settings, "layer_norm_eps", 1e-12),
+        activation=activation_of(given(settings, "hidden_act", "gelu"), ACTIVATIONS, family),
         positions="learned",
         max_length=positions - unused_positions,
-        embedding=EmbeddingConfig(scale=False, types=settings.get("type_vocab_size", 2), norm=True),
+        embedding=EmbeddingConfig(scale=False, types=given(settings, "type_vocab_size", 2), norm=True),
         head=head,
         tie="all" if task == "masked_lm" else "none",
         source_vocabulary=vocabulary,
@@ -100,7 +101,7 @@ def labels_of(settings: Settings, family: str) -> tuple[str, ...]:
     """
     if settings.get("problem_type") is not None:
         refuse(settings, family, problem_type="single_label_classification")
-    named = settings.get("id2label") or {number: f"LABEL_{number}" for number in range(settings.get("num_labels", 2))}
+    named = settings.get("id2label") or {n: f"LABEL_{n}" for n in range(min(given(settings, "num_labels", 2), _MOST_CLASSES))}
     try:
         names = {int(number): str(name) for number, name in named.items()}
     except (AttributeError, ValueError):  # no object, or a key that is no number

@@ -6,7 +6,7 @@ from typing import Any
 
 from pellucid.base.config import EmbeddingConfig, ModelConfig, StackConfig, per_layer
 from pellucid.base.errors import ModelError
-from pellucid.exchange.family import Described, Family, Settings, control_settings, controls_of, refuse, required
+from pellucid.exchange.family import Described, Family, Settings, control_settings, controls_of, given, refuse, required
 from pellucid.exchange.pieces import Piece, interleaved, linear, matrices, tied
 
 # Settings of which files have one name or the other.
@@ -24,15 +24,15 @@ def describe(settings: Settings, architecture: str) -> Described:
         d_model=d_model,
         encoder=stack,
         decoder=stack,
-        dropout=settings.get("hidden_dropout", 0.0),
-        attention_dropout=settings.get("attention_dropout", 0.0),
+        dropout=given(settings, "hidden_dropout", 0.0),
+        attention_dropout=given(settings, "attention_dropout", 0.0),
         norm="pre",
-        norm_epsilon=settings.get("layer_norm_epsilon", 1e-5),
+        norm_epsilon=given(settings, "layer_norm_epsilon", 1e-5),
         activation="gelu_tanh",
         positions="alibi",
-        max_length=settings.get("seq_length", 2048),
+        max_length=given(settings, "seq_length", 2048),
         embedding=EmbeddingConfig(scale=False, norm=True),
-        tie="all" if settings.get("tie_word_embeddings", True) else "none",
+        tie="all" if given(settings, "tie_word_embeddings", True) else "none",
         source_vocabulary=vocabulary,
         target_vocabulary=vocabulary,
     )
@@ -42,7 +42,7 @@ def describe(settings: Settings, architecture: str) -> Described:
 def _either(settings: Settings, names: tuple[str, str]) -> Any:
     for name in names:
         if name in settings:
-            return settings[name]
+            return required(settings, name)[0]
     raise ModelError("a setting is missing", where=f"config.json: {' or '.join(names)}", advice="copy the model anew")
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from pellucid.base.errors import ModelError
 from pellucid.base.files import write_atomically
 from pellucid.base.progress import Progress
-from pellucid.exchange.directory import damaged, read_json
+from pellucid.exchange.directory import damaged, leads_out, read_json
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 OTHERS = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack")  # weights that are never read
@@ -129,7 +129,7 @@ def _inside(directory: Path, name: str) -> Path:
     """The file of that name, which must be there and lie in the directory."""
     path = directory / name
     if not path.resolve().is_relative_to(directory.resolve()):
-        raise damaged(path, "a file of the directory", f"a link to {path.resolve()}")
+        raise leads_out(path)
     if not path.is_file():
         raise damaged(path, "a file", "no such file" if not path.exists() else "no file")
     return path

@@ -6,6 +6,7 @@ The tokenizer, the classes and our own configuration file are put beside them by
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from pellucid.exchange.checkpoint import WEIGHTS, Checkpoint, Part, open_checkpo
 from pellucid.exchange.directory import damaged, read_json
 from pellucid.exchange.equivalence import canonical, differences, our_names
 from pellucid.exchange.family import FAMILIES, Described, Family, family_of, refuse
-from pellucid.exchange.mapping import relevant, to_ours
+from pellucid.exchange.mapping import ADVICE, relevant, to_ours
 from pellucid.exchange.pieces import Piece
 from pellucid.model.build import build
 
@@ -62,8 +63,11 @@ def open_source(directory: Path) -> Source:
     family = family_of(settings.get("model_type"), f"{where}: model_type")
     refuse(settings, family.name, quantization_config=None)
     architecture = _architecture(settings, family, where)
-    described = _described(settings, family, architecture, where)
-    return Source(family, architecture, described, _our_parts(family, architecture, described, open_checkpoint(directory)))
+    described, checkpoint = _described(settings, family, architecture, where), open_checkpoint(directory)
+    described = family.settle(described, checkpoint.paths)
+    _check_sizes(described.model, checkpoint, where)
+    _check_computed(family, described.model, checkpoint)
+    return Source(family, architecture, described, _our_parts(family, architecture, described, checkpoint))
 
 
 def _refuse_code(settings: Mapping[str, Any], where: Path) -> None:
@@ -86,18 +90,54 @@ def _architecture(settings: Mapping[str, Any], family: Family, where: Path) -> s
 def _described(settings: Mapping[str, Any], family: Family, architecture: str, where: Path) -> Described:
     try:
         described = family.describe(settings, architecture)
+    except ModelError as error:  # a family knows the name of the file, not its place
+        place = str(error.where).replace(CONFIG, str(where), 1)
+        raise ModelError(error.what, where=place, expected=error.expected, found=error.found, advice=error.advice) from None
     except _MISTAKES as error:
         raise damaged(where, f"the settings of a {family.name} model", error) from None
     # Through our own reader, which looks at every value's type.
     return replace(described, model=from_dict(ModelConfig, to_dict(described.model), where))
 
 
+def _check_sizes(model: ModelConfig, checkpoint: Checkpoint, where: Path) -> None:
+    """See that nothing is larger than the weights could be, before anything is built of that size."""
+    room, layers = sum(path.stat().st_size for path in {*checkpoint.paths.values()}), 0  # a number takes two bytes or more
+    sizes = [model.d_model, model.source_vocabulary, model.target_vocabulary, model.picture.patch**2, model.embedding.types]
+    sizes += [model.max_length] if model.positions in ("sinusoidal", "learned") else []
+    for stack in model.stacks().values():
+        layers += stack.n_layers
+        for each in (stack.n_heads, stack.n_kv_heads, stack.d_head, stack.d_ff):
+            sizes.append(max(each) if isinstance(each, tuple) else each or 0)
+    for what, largest, limit in (("layers", layers, len(checkpoint.paths)), ("numbers in a weight", max(sizes), room)):
+        if largest > limit:
+            found = f"{largest:,} {what}, but only {len(checkpoint.paths):,} weights of {room:,} bytes in all"
+            raise ModelError("weights are missing", where=where, found=found, advice=ADVICE)
+
+
+def _check_computed(family: Family, model: ModelConfig, checkpoint: Checkpoint) -> None:
+    """See that tables in the file which are not read are those that the model computes, to the precision of 16 bits."""
+    for pattern, compute in family.computed.items():
+        for name in filter(re.compile(pattern).search, checkpoint.paths):
+            expected, outline = compute(model), checkpoint.outline(name)
+            if outline.shape != expected.shape or not torch.allclose(checkpoint.load(name).float(), expected, atol=1e-2):
+                what, where = "this table is another one than the model's", f"{checkpoint.paths[name]}: {name}"
+                raise ModelError(what, where=where, expected=f"sines and cosines, {tuple(expected.shape)}", found="others")
+
+
 def _our_parts(family: Family, architecture: str, described: Described, checkpoint: Checkpoint) -> list[Part]:
     """The weights as ours, after a look at all their names, shapes and types."""
     pieces = family.pieces(described.model, architecture)
-    names = relevant(family, pieces, {name: name for name in checkpoint.paths})  # full name -> name in the file
-    with torch.device("meta"):
-        shapes = {name: tuple(weight.shape) for name, weight in build(described.model).state_dict().items()}
+
+    def agree(one: str, other: str) -> bool:
+        alike = [(outline.shape, outline.dtype) for outline in map(checkpoint.outline, (one, other))]
+        return alike[0] == alike[1] and torch.equal(checkpoint.load(one), checkpoint.load(other))
+
+    names = relevant(family, pieces, {name: name for name in checkpoint.paths}, agree)  # full name -> name in the file
+    try:
+        with torch.device("meta"):
+            shapes = {name: tuple(weight.shape) for name, weight in build(described.model).state_dict().items()}
+    except (RuntimeError, *_MISTAKES) as error:  # more numbers than can be counted
+        raise damaged(checkpoint.where.parent / CONFIG, "sizes of a model", error) from None
     outlines = {full: checkpoint.outline(name) for full, name in names.items()}
     ours = to_ours(pieces, outlines, shapes, checkpoint.where)
 
@@ -165,8 +205,10 @@ def _differing(family: Family, architecture: str, described: Described) -> list[
         for name in ("n_heads", "n_kv_heads", "d_ff")
         if isinstance(getattr(stack, name), tuple)
     ]
+    if varied:
+        return varied
     theirs = family.describe(family.settings(described, architecture), architecture)
-    return varied or differences(described.model, theirs.model)
+    return differences(described.model, theirs.model)
 
 
 def write_target(target: Target, model: ModelConfig, checkpoint: Checkpoint, out: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from pellucid.base.errors import ModelError
 
 _ADVICE = "copy the model anew, all of its files and not links to them"
+_COPY = "copy the files that the links lead to (cp -rL), or give the model's name on the hub instead of a directory"
 
 
 def read(directory: Path, name: str) -> bytes | None:
@@ -21,8 +22,7 @@ def read(directory: Path, name: str) -> bytes | None:
     if not path.exists() and not path.is_symlink():
         return None
     if not path.resolve().is_relative_to(directory.resolve()):
-        what = "a link leads out of the directory"
-        raise ModelError(what, where=path, expected="a file", found=f"a link to {path.resolve()}", advice=_ADVICE)
+        raise leads_out(path)
     try:
         return path.read_bytes()
     except OSError as error:
@@ -45,11 +45,18 @@ def read_json(directory: Path, name: str) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(text)
+        json.dumps(content, ensure_ascii=False).encode()  # half a character, written as \\ud800, is no text
     except (ValueError, RecursionError) as error:
         raise damaged(directory / name, "JSON", error) from None
     if not isinstance(content, dict):
         raise damaged(directory / name, "a JSON object", type(content).__name__)
     return content
+
+
+def leads_out(path: Path) -> ModelError:
+    """The error for a link to somewhere else, as the hub's cache has them."""
+    what, found = "a link leads out of the directory", f"a link to {path.resolve()}"
+    return ModelError(what, where=path, expected="a file", found=found, advice=_COPY)
 
 
 def damaged(where: Path, expected: str, found: object) -> ModelError:

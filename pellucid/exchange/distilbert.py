@@ -7,7 +7,7 @@ from typing import Any
 
 from pellucid.base.config import HeadConfig, ModelConfig, Task
 from pellucid.exchange import bert
-from pellucid.exchange.family import Described, Family, Settings, activation_of, required
+from pellucid.exchange.family import Described, Family, Settings, activation_of, given, required
 from pellucid.exchange.pieces import Piece, linear
 
 CLASSES: Mapping[str, Task] = {
@@ -41,14 +41,14 @@ def describe(settings: Settings, architecture: str) -> Described:
     """Their config.json as ours. (``sinusoidal_pos_embds`` says only how the table of positions was first filled.)"""
     required(settings, "dim", "n_layers", "n_heads", "hidden_dim")
     task = CLASSES[architecture]
-    activation = activation_of(settings.get("activation", "gelu"), bert.ACTIVATIONS, "DistilBERT")
+    activation = activation_of(given(settings, "activation", "gelu"), bert.ACTIVATIONS, "DistilBERT")
     heads: dict[Task, HeadConfig] = {
         "masked_lm": HeadConfig(transform="norm", activation=activation, bias=True),
         "classification": HeadConfig(pool="class", transform="dense", activation="relu", bias=True),
         "tagging": HeadConfig(bias=True),
     }
     renamed = {_NAMES.get(name, name): value for name, value in settings.items()} | _FIXED
-    renamed["classifier_dropout"] = settings.get("seq_classif_dropout", 0.2) if task == "classification" else None
+    renamed["classifier_dropout"] = given(settings, "seq_classif_dropout", 0.2) if task == "classification" else None
     return bert.described(renamed, task, heads[task], "DistilBERT")
 
 

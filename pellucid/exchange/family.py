@@ -7,15 +7,19 @@ that loads gives the logits that it gave where it came from.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+from torch import Tensor
 
 from pellucid.base.config import ModelConfig, Task
 from pellucid.base.errors import ModelError
 from pellucid.exchange.pieces import Piece
 
 Settings = Mapping[str, Any]  # a config.json of theirs
+Value = TypeVar("Value", bool, int, float, str)
+_LARGEST, _MOST_LAYERS = 2**31 - 1, 10_000
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Family:
         pieces: the weights of a described model, for one of the classes.
         ignored: regular expressions for names of theirs that hold nothing of ours (buffers, heads of other tasks).
         copies: where matrices are tied, the name of a copy -> the name that ``pieces`` knows; a file holds either or both.
+        computed: regular expressions for ignored names -> what the model computes in their place; a file must have the same.
+        settle: a described model, once the names of the weights in its files tell what config.json leaves open.
     """
 
     name: str
@@ -58,6 +64,8 @@ class Family:
     pieces: Callable[[ModelConfig, str], list[Piece]]
     ignored: tuple[str, ...] = ()
     copies: Mapping[str, str] = field(default_factory=dict)
+    computed: Mapping[str, Callable[[ModelConfig], Tensor]] = field(default_factory=dict)
+    settle: Callable[[Described, Collection[str]], Described] = lambda described, names: described
 
 
 # model_type -> the module of this package that has FAMILY for it.
@@ -105,16 +113,60 @@ def refuse(settings: Settings, family: str, **allowed: object) -> None:
             )
 
 
-def required(settings: Settings, *names: str) -> list[Any]:
-    """These settings, which must be there.
+def required(settings: Settings, *names: str) -> list[int]:
+    """These settings, which must be there and are sizes.
 
     Raises:
-        ModelError: one is missing.
+        ModelError: one is missing, or no whole number from 1.
     """
+    there(settings, *names)
+    return [_size(settings[name], name) for name in names]
+
+
+def there(settings: Settings, *names: str) -> None:
+    """See that these settings are there. Raises :class:`ModelError`."""
     for name in names:
         if name not in settings:
-            raise ModelError("a setting is missing", where=f"config.json: {name}", advice="copy the model anew")
-    return [settings[name] for name in names]
+            raise ModelError("a setting is missing", where=f"config.json: {name}", advice=_ANEW)
+
+
+def size(settings: Settings, name: str) -> int | None:
+    """A size that may be left out, or null.
+
+    Raises:
+        ModelError: it is no whole number from 1.
+    """
+    return None if settings.get(name) is None else _size(settings[name], name)
+
+
+def _size(value: object, name: str) -> int:
+    largest = _MOST_LAYERS if "layer" in name else _LARGEST  # of layers each takes its time, before a weight has been seen
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= largest:
+        raise mistaken(name, f"a whole number from 1 to {largest:,}", value)
+    return value
+
+
+def given(settings: Settings, name: str, default: Value) -> Value:
+    """A setting that may be left out, of the type of its default.
+
+    Raises:
+        ModelError: it is of another type.
+    """
+    value = settings.get(name, default)
+    kinds: dict[type, tuple[type, ...]] = {float: (int, float)}
+    fits = isinstance(value, kinds.get(type(default), type(default))) and isinstance(value, bool) == isinstance(default, bool)
+    if not fits or (isinstance(value, (int, float)) and not -_LARGEST <= value <= _LARGEST):
+        names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+        raise mistaken(name, names[type(default)], value)
+    return value
+
+
+def mistaken(name: str, expected: str, found: object) -> ModelError:
+    """The error for a setting that nothing can be made of."""
+    return ModelError("a wrong value", where=f"config.json: {name}", expected=expected, found=repr(found)[:60], advice=_ANEW)
+
+
+_ANEW = "copy the model anew"
 
 
 _CONTROLS = {"start": "bos_token_id", "end": "eos_token_id", "pad": "pad_token_id"}
@@ -137,7 +189,7 @@ def activation_of(name: object, known: Mapping[str, str], family: str) -> Any:
     Raises:
         ModelError: it is none of ``known``.
     """
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         where, expected = "config.json: activation", ", ".join(known)
         raise ModelError(f"this {family} model has another activation", where=where, expected=expected, found=name)
-    return known[str(name)]
+    return known[name]

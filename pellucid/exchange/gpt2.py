@@ -12,8 +12,10 @@ from pellucid.exchange.family import (
     activation_of,
     control_settings,
     controls_of,
+    given,
     refuse,
     required,
+    size,
 )
 from pellucid.exchange.pieces import Piece, linear, matrices, same, stacked, tied, turned
 
@@ -30,21 +32,21 @@ def describe(settings: Settings, architecture: str) -> Described:
         add_cross_attention=False,
     )
     vocabulary, d_model, n_layers, n_heads = required(settings, "vocab_size", "n_embd", "n_layer", "n_head")
-    stack = StackConfig(n_layers=n_layers, n_heads=n_heads, d_ff=settings.get("n_inner") or 4 * d_model)
+    stack = StackConfig(n_layers=n_layers, n_heads=n_heads, d_ff=size(settings, "n_inner") or 4 * d_model)
     model = ModelConfig(
         architecture="decoder",
         d_model=d_model,
         encoder=stack,
         decoder=stack,
-        dropout=settings.get("resid_pdrop", 0.1),
-        attention_dropout=settings.get("attn_pdrop", 0.1),
+        dropout=given(settings, "resid_pdrop", 0.1),
+        attention_dropout=given(settings, "attn_pdrop", 0.1),
         norm="pre",
-        norm_epsilon=settings.get("layer_norm_epsilon", 1e-5),
-        activation=activation_of(settings.get("activation_function", "gelu_new"), _ACTIVATIONS, "GPT-2"),
+        norm_epsilon=given(settings, "layer_norm_epsilon", 1e-5),
+        activation=activation_of(given(settings, "activation_function", "gelu_new"), _ACTIVATIONS, "GPT-2"),
         positions="learned",
-        max_length=settings.get("n_positions", 1024),
+        max_length=given(settings, "n_positions", 1024),
         embedding=EmbeddingConfig(scale=False),
-        tie="all" if settings.get("tie_word_embeddings", True) else "none",
+        tie="all" if given(settings, "tie_word_embeddings", True) else "none",
         source_vocabulary=vocabulary,
         target_vocabulary=vocabulary,
     )

@@ -13,8 +13,12 @@ from pellucid.exchange.family import (
     activation_of,
     control_settings,
     controls_of,
+    given,
+    mistaken,
     refuse,
     required,
+    size,
+    there,
 )
 from pellucid.exchange.pieces import Piece, linear, matrices, tied
 
@@ -35,8 +39,8 @@ def describe(settings: Settings, architecture: str) -> Described:
     """Their config.json as ours."""
     vocabulary, d_model, d_ff = required(settings, "vocab_size", "hidden_size", "intermediate_size")
     n_layers, n_heads = required(settings, "num_hidden_layers", "num_attention_heads")
-    n_kv_heads, d_head = settings.get("num_key_value_heads"), settings.get("head_dim")
-    bias, attention_bias = settings.get("mlp_bias", False), settings.get("attention_bias", False)
+    n_kv_heads, d_head = size(settings, "num_key_value_heads"), size(settings, "head_dim")
+    bias, attention_bias = given(settings, "mlp_bias", False), given(settings, "attention_bias", False)
     stack = StackConfig(
         n_layers=n_layers,
         n_heads=n_heads,
@@ -51,17 +55,17 @@ def describe(settings: Settings, architecture: str) -> Described:
         encoder=stack,
         decoder=stack,
         dropout=0.0,
-        attention_dropout=settings.get("attention_dropout", 0.0),
+        attention_dropout=given(settings, "attention_dropout", 0.0),
         norm="pre",
         norm_kind="rms",
-        norm_epsilon=settings.get("rms_norm_eps", 1e-6),
-        activation=activation_of(settings.get("hidden_act", "silu"), _ACTIVATIONS, "LLaMA"),
+        norm_epsilon=given(settings, "rms_norm_eps", 1e-6),
+        activation=activation_of(given(settings, "hidden_act", "silu"), _ACTIVATIONS, "LLaMA"),
         bias=bias,
         positions="rotary",
         positional=PositionalConfig(rotary=_rotary(settings)),
-        max_length=settings.get("max_position_embeddings", 2048),
+        max_length=given(settings, "max_position_embeddings", 2048),
         embedding=EmbeddingConfig(scale=False),
-        tie="all" if settings.get("tie_word_embeddings", False) else "none",
+        tie="all" if given(settings, "tie_word_embeddings", False) else "none",
         source_vocabulary=vocabulary,
         target_vocabulary=vocabulary,
     )
@@ -70,15 +74,21 @@ def describe(settings: Settings, architecture: str) -> Described:
 
 def _rotary(settings: Settings) -> RotaryConfig:
     """The rotary positions, which files of before and after transformers 5 describe under different names."""
-    found = {**(settings.get("rope_scaling") or {}), **(settings.get("rope_parameters") or {})}
+    found: dict[str, Any] = {}
+    for name in ("rope_scaling", "rope_parameters"):
+        said = settings.get(name) or {}
+        if not isinstance(said, dict):
+            raise mistaken(name, "an object", said)
+        found |= said
     refuse(found, "LLaMA", partial_rotary_factor=1.0)
     kind = found.get("rope_type", found.get("type", "default"))
-    if kind not in _SCALINGS:
+    if not isinstance(kind, str) or kind not in _SCALINGS:
         where, expected = "config.json: rope_parameters: rope_type", ", ".join(_SCALINGS)
         raise ModelError("this LLaMA model stretches its positions in another way", where=where, expected=expected, found=kind)
     scaling = _SCALINGS[kind]
-    values = dict(zip(_NUMBERS[scaling].values(), required(found, *_NUMBERS[scaling]), strict=True))
-    base = found.get("rope_theta", settings.get("rope_theta", 10_000.0))
+    there(found, *_NUMBERS[scaling])
+    values = {ours: given(found, theirs, 1.0) for theirs, ours in _NUMBERS[scaling].items()}
+    base = given(found, "rope_theta", given(settings, "rope_theta", 10_000.0))
     return RotaryConfig(base=base, scaling=scaling, **values)  # type: ignore[arg-type]
 
 

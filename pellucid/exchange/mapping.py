@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from torch import Tensor
@@ -14,7 +14,7 @@ from pellucid.exchange.pieces import Piece
 
 Weight = TypeVar("Weight")
 Shapes = Mapping[str, tuple[int, ...]]
-_ADVICE = "config.json and the weights must come from the same model"
+ADVICE = "config.json and the weights must come from the same model"
 
 
 def to_ours(pieces: Sequence[Piece], theirs: Mapping[str, Tensor], shapes: Shapes, where: object) -> dict[str, Tensor]:
@@ -33,13 +33,13 @@ def to_ours(pieces: Sequence[Piece], theirs: Mapping[str, Tensor], shapes: Shape
     for what, names in (("missing", known - theirs.keys()), ("unknown", theirs.keys() - known)):
         if names:
             some = ", ".join(sorted(names)[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-            raise ModelError(f"weights are {what}", where=where, found=some, advice=_ADVICE)
+            raise ModelError(f"weights are {what}", where=where, found=some, advice=ADVICE)
     ours: dict[str, Tensor] = {}
     for piece in pieces:
         named = f"{where}: {', '.join(piece.theirs)}"
         try:
             found = piece.read([theirs[name] for name in piece.theirs])
-        except (RuntimeError, IndexError) as error:  # a tensor that cannot be cut or turned as this piece is
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:  # a tensor that cannot be cut or turned so
             raise _misshapen(named, None, error) from None
         for name, tensor in zip(piece.ours, found, strict=True):
             if tuple(tensor.shape) != shapes.get(name):
@@ -52,7 +52,7 @@ def to_ours(pieces: Sequence[Piece], theirs: Mapping[str, Tensor], shapes: Shape
 
 def _misshapen(where: object, expected: object, found: object) -> ModelError:
     what = "a weight has another shape than config.json says"
-    return ModelError(what, where=where, expected=expected, found=found, advice=_ADVICE)
+    return ModelError(what, where=where, expected=expected, found=found, advice=ADVICE)
 
 
 def to_theirs(pieces: Sequence[Piece], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -64,21 +64,48 @@ def to_theirs(pieces: Sequence[Piece], ours: Mapping[str, Tensor]) -> dict[str, 
     return theirs
 
 
-def relevant(family: Family, pieces: Sequence[Piece], theirs: Mapping[str, Weight]) -> dict[str, Weight]:
+def relevant(
+    family: Family, pieces: Sequence[Piece], theirs: Mapping[str, Weight], agree: Callable[[Weight, Weight], bool]
+) -> dict[str, Weight]:
     """Their weights (or whatever stands for them) under their full names, without those that hold nothing of ours.
 
-    Some files leave out the family's prefix, and old ones call gain and bias of a norm gamma and beta.
+    Some files leave out the family's prefix, and old ones call gain and bias of a norm gamma and beta. Of tied matrices a
+    file may hold several copies.
+
+    Args:
+        family: theirs.
+        pieces: of the model.
+        theirs: by the names in the file.
+        agree: whether two of them are the same.
+
+    Raises:
+        ModelError: matrices that are tied differ.
     """
     known = {name for piece in pieces for name in piece.theirs}
+    copies = _copies(family, known)
     found = {}
     for name, tensor in theirs.items():
         full = re.sub(r"LayerNorm\.(gamma|beta)$", lambda m: "LayerNorm." + {"gamma": "weight", "beta": "bias"}[m[1]], name)
-        if full not in known and family.prefix + full in known:
+        if full not in known and family.prefix + full in known | copies.keys():
             full = family.prefix + full
         if full in known or not any(re.search(pattern, full) for pattern in family.ignored):
             found[full] = tensor
-    for copy, name in family.copies.items():  # one of tied matrices: read where the other is not there
-        if copy in found and copy not in known:
-            found.setdefault(name, found[copy])
-            del found[copy]
+    for copy, name in copies.items():
+        if copy in found and not agree(found.setdefault(name, found[copy]), found[copy]):
+            what, expected = "the model has tied these weights, but its file has different numbers for them", f"those of {name}"
+            raise ModelError(what, where=copy, expected=expected, found="others", advice=ADVICE)
+    return {name: tensor for name, tensor in found.items() if name not in copies}
+
+
+def _copies(family: Family, known: Collection[str]) -> dict[str, str]:
+    """Names that are copies in this model, and the known names of what they are copies of."""
+    cut = "" if any(name.startswith(family.prefix) for name in known) else family.prefix
+    pairs = {copy.removeprefix(cut): name.removeprefix(cut) for copy, name in family.copies.items()}
+    found = {}
+    for copy in pairs.keys() - known:
+        name = copy
+        while name not in known and name in pairs:
+            name = pairs[name]
+        if name in known:
+            found[copy] = name
     return found

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from pellucid.base.config import EmbeddingConfig, HeadConfig, ModelConfig, PositionalConfig, Tie
 from pellucid.exchange.bart import layers, shape, shape_settings
-from pellucid.exchange.family import Described, Family, Settings, refuse, required
+from pellucid.exchange.family import Described, Family, Settings, given, refuse, required, size
 from pellucid.exchange.pieces import Piece, same, shaped
+from pellucid.model.positions import SinusoidalPositions
 
 # Where each of our matrices lies; where there is one vocabulary, the output projection is it too.
 _MATRICES = {
@@ -30,16 +33,16 @@ def describe(settings: Settings, architecture: str) -> Described:
     source = required(settings, "vocab_size")[0]
     tie: Tie = "all"
     target = source
-    if settings.get("share_encoder_decoder_embeddings", True):
+    if given(settings, "share_encoder_decoder_embeddings", True):
         refuse(settings, "Marian", tie_word_embeddings=True)
     else:
-        target = settings.get("decoder_vocab_size") or source
-        tie = "decoder" if settings.get("tie_word_embeddings", True) else "none"
+        target = size(settings, "decoder_vocab_size") or source
+        tie = "decoder" if given(settings, "tie_word_embeddings", True) else "none"
     model = ModelConfig(
         **shape(settings, "Marian"),
         positions="sinusoidal",
         positional=PositionalConfig(halves=True),
-        embedding=EmbeddingConfig(scale=settings.get("scale_embedding", False)),
+        embedding=EmbeddingConfig(scale=given(settings, "scale_embedding", False)),
         head=HeadConfig(bias=True),
         tie=tie,
         source_vocabulary=source,
@@ -69,6 +72,13 @@ def pieces(model: ModelConfig, architecture: str) -> list[Piece]:
     return [*matrices, *layers(model, "model."), shaped("head.bias", "final_logits_bias", (-1,), (1, -1))]
 
 
+def _sines(model: ModelConfig) -> Tensor:
+    """Their table of positions, which old files have; (positions, d_model)."""
+    positions = SinusoidalPositions(model.max_length, model.d_model, halves=True)
+    positions.initialise()
+    return positions.table
+
+
 FAMILY = Family(
     name="marian",
     classes={"MarianMTModel": "translation"},
@@ -76,9 +86,11 @@ FAMILY = Family(
     describe=describe,
     settings=settings,
     pieces=pieces,
-    ignored=(r"\.embed_positions\.weight$", r"^lm_head\.weight$"),
+    ignored=(r"\.embed_positions\.weight$",),
+    computed={r"\.embed_positions\.weight$": _sines},
     copies={
         "model.encoder.embed_tokens.weight": "model.shared.weight",
         "model.decoder.embed_tokens.weight": "model.shared.weight",
+        "lm_head.weight": "model.decoder.embed_tokens.weight",
     },
 )

@@ -1,11 +1,14 @@
 """T5 (Raffel et al., 2020) and T5 1.1: encoder and decoder, pre-norm without means and biases, relative positions.
 
 The first release ties all three matrices and divides by sqrt(d_model) before the logits; 1.1 has an output matrix of its own,
-does not divide, and its feed-forward is gated. Their dropout on the encoder's output has no counterpart here.
+does not divide, and its feed-forward is gated. A 1.1 made anew by transformers 5 ties them and does not divide. Their dropout
+on the encoder's output has no counterpart here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from pellucid.base.config import (
@@ -16,12 +19,14 @@ from pellucid.base.config import (
     PositionalConfig,
     RelativeConfig,
     StackConfig,
+    Tie,
     per_layer,
 )
-from pellucid.exchange.family import Described, Family, Settings, activation_of, refuse, required
+from pellucid.exchange.family import Described, Family, Settings, activation_of, given, refuse, required, size
 from pellucid.exchange.pieces import Piece, linear, same
 from pellucid.model.feed_forward import GATED
 
+_OUTPUT = "lm_head.weight"
 # Their "gated-gelu" is the approximation by tanh, "gelu" the exact form.
 _ACTIVATIONS = {
     "relu": "relu",
@@ -43,19 +48,19 @@ def describe(settings: Settings, architecture: str) -> Described:
     """Their config.json as ours.
 
     "tie_word_embeddings" false is how files tell 1.1 from the first release. Newer ones say it by "scale_decoder_outputs", and
-    call the embeddings of 1.1 tied although they keep a matrix for the output.
+    call the matrices of 1.1 tied whether they are or not: see :func:`settle`.
     """
     refuse(settings, "T5", is_encoder_decoder=True)
     vocabulary, d_model, d_head, d_ff, n_layers, n_heads = required(
         settings, "vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads"
     )
-    tied = settings.get("scale_decoder_outputs", settings.get("tie_word_embeddings", True))
-    dropout = settings.get("dropout_rate", 0.1)
+    tied = given(settings, "tie_word_embeddings", True)
+    dropout = given(settings, "dropout_rate", 0.1)
     relative = RelativeConfig(
-        buckets=settings.get("relative_attention_num_buckets", 32),
-        max_distance=settings.get("relative_attention_max_distance", 128),
+        buckets=given(settings, "relative_attention_num_buckets", 32),
+        max_distance=given(settings, "relative_attention_max_distance", 128),
     )
-    n_decoder_layers = settings.get("num_decoder_layers") or n_layers
+    n_decoder_layers = size(settings, "num_decoder_layers") or n_layers
     encoder, decoder = (
         StackConfig(n_layers=n, n_heads=n_heads, d_head=d_head, d_ff=d_ff) for n in (n_layers, n_decoder_layers)
     )
@@ -68,15 +73,15 @@ def describe(settings: Settings, architecture: str) -> Described:
         activation_dropout=dropout,
         norm="pre",
         norm_kind="rms",
-        norm_epsilon=settings.get("layer_norm_epsilon", 1e-6),
+        norm_epsilon=given(settings, "layer_norm_epsilon", 1e-6),
         activation=_activation(settings),
         bias=False,
         attention="dot-unscaled",
         positions="relative",
         positional=PositionalConfig(relative=relative),
         embedding=EmbeddingConfig(scale=False),
-        head=HeadConfig(dropout=dropout, scale=tied),
-        max_length=settings.get("n_positions", 512),
+        head=HeadConfig(dropout=dropout, scale=given(settings, "scale_decoder_outputs", tied)),
+        max_length=given(settings, "n_positions", 512),
         tie="all" if tied else "embeddings",
         source_vocabulary=vocabulary,
         target_vocabulary=vocabulary,
@@ -86,8 +91,17 @@ def describe(settings: Settings, architecture: str) -> Described:
     return Described("denoising", model, controls=controls)
 
 
+def settle(described: Described, names: Collection[str]) -> Described:
+    """Where vectors are not scaled before the logits, a file without a matrix for the output takes the embedding there."""
+    model = described.model
+    if model.head.scale:
+        return described
+    tie: Tie = "embeddings" if _OUTPUT in names else "all"
+    return replace(described, model=replace(model, tie=tie))
+
+
 def _activation(settings: Settings) -> Activation:
-    form = settings.get("feed_forward_proj", "relu")
+    form = given(settings, "feed_forward_proj", "relu")
     function = "gelu_new" if form == "gated-gelu" else str(form).removeprefix("gated-")
     refuse(settings, "T5", is_gated_act=str(form).startswith("gated-"), dense_act_fn=function)
     activation: Activation = activation_of(form, _ACTIVATIONS, "T5")
@@ -114,6 +128,7 @@ def settings(described: Described, architecture: str) -> dict[str, Any]:
         "layer_norm_epsilon": model.norm_epsilon,
         "n_positions": model.max_length,
         "tie_word_embeddings": model.tie == "all",
+        "scale_decoder_outputs": model.head.scale,
         "pad_token_id": controls.get("pad"),
         "eos_token_id": controls.get("end"),
         "decoder_start_token_id": controls.get("start"),
@@ -124,7 +139,7 @@ def pieces(model: ModelConfig, architecture: str) -> list[Piece]:
     """Their weights and ours. A stack's table of positions lies in its first layer."""
     found = [same("weights.shared", "shared.weight")]
     if model.tie != "all":
-        found.append(same("weights.output", "lm_head.weight"))
+        found.append(same("weights.output", _OUTPUT))
     for side, stack in (("encoder", model.encoder), ("decoder", model.decoder)):
         first = f"{side}.block.0.layer.0.SelfAttention"
         found.append(same(f"{side}.positions.weight", f"{first}.relative_attention_bias.weight"))
@@ -164,6 +179,7 @@ FAMILY = Family(
     copies={
         "encoder.embed_tokens.weight": "shared.weight",
         "decoder.embed_tokens.weight": "shared.weight",
-        "lm_head.weight": "shared.weight",
+        _OUTPUT: "shared.weight",
     },
+    settle=settle,
 )

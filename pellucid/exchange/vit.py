@@ -7,7 +7,7 @@ from typing import Any
 from pellucid.base.config import HeadConfig, ModelConfig, PictureConfig, StackConfig
 from pellucid.base.errors import ModelError
 from pellucid.exchange.bert import ACTIVATIONS, activation_named, classes, label_settings, labels_of, layers
-from pellucid.exchange.family import Described, Family, Settings, activation_of, refuse, required
+from pellucid.exchange.family import Described, Family, Settings, activation_of, given, refuse, required, there
 from pellucid.exchange.pieces import Piece, linear, same, shaped
 
 _LAYER = {  # the parts of a layer, ours and theirs
@@ -26,22 +26,22 @@ def describe(settings: Settings, architecture: str) -> Described:
     """Their config.json as ours."""
     refuse(settings, "ViT", qkv_bias=True)
     d_model, n_layers, n_heads = required(settings, "hidden_size", "num_hidden_layers", "num_attention_heads")
-    d_ff, size, patch = required(settings, "intermediate_size", "image_size", "patch_size")
+    (d_ff,) = required(settings, "intermediate_size")
     stack, labels = StackConfig(n_layers=n_layers, n_heads=n_heads, d_ff=d_ff), labels_of(settings, "ViT")
-    (height, width), (side, other) = _pair(size), _pair(patch)
+    (height, width), (side, other) = _pair(settings, "image_size"), _pair(settings, "patch_size")
     if side != other:
-        raise ModelError("squares are expected", where="config.json: patch_size", expected=[side, side], found=patch)
-    picture = PictureConfig(patch=side, height=height, width=width, channels=settings.get("num_channels", 3))
+        raise ModelError("squares are expected", where="config.json: patch_size", expected=side, found=[side, other])
+    picture = PictureConfig(patch=side, height=height, width=width, channels=given(settings, "num_channels", 3))
     model = ModelConfig(
         architecture="encoder",
         d_model=d_model,
         encoder=stack,
         decoder=stack,
-        dropout=settings.get("hidden_dropout_prob", 0.0),
-        attention_dropout=settings.get("attention_probs_dropout_prob", 0.0),
+        dropout=given(settings, "hidden_dropout_prob", 0.0),
+        attention_dropout=given(settings, "attention_probs_dropout_prob", 0.0),
         norm="pre",
-        norm_epsilon=settings.get("layer_norm_eps", 1e-12),
-        activation=activation_of(settings.get("hidden_act", "gelu"), ACTIVATIONS, "ViT"),
+        norm_epsilon=given(settings, "layer_norm_eps", 1e-12),
+        activation=activation_of(given(settings, "hidden_act", "gelu"), ACTIVATIONS, "ViT"),
         positions="learned",
         max_length=picture.n_patches + 1,  # the class token comes first
         picture=picture,
@@ -52,9 +52,15 @@ def describe(settings: Settings, architecture: str) -> Described:
     return Described("picture_classification", model, labels)
 
 
-def _pair(size: Any) -> tuple[int, int]:
+def _pair(settings: Settings, name: str) -> tuple[int, int]:
     """Height and width; one number is both."""
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+    there(settings, name)
+    said = settings[name]
+    if isinstance(said, (list, tuple)) and len(said) == 2:
+        height, width = (required({name: each}, name)[0] for each in said)
+        return height, width
+    (both,) = required(settings, name)
+    return both, both
 
 
 def settings(described: Described, architecture: str) -> dict[str, Any]:

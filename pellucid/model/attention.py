@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pellucid.base.taps import Tap
 from pellucid.model.dropout import Dropout
 from pellucid.model.masks import ResolvedMask
 from pellucid.model.positions import Rotation, rotate
+
+LONG = 48  # keys from which on torch's fused attention is the faster one on a CPU, also where it is given a mask
 
 
 class Score(nn.Module):
@@ -78,10 +81,28 @@ def attend(query: Tensor, key: Tensor, value: Tensor, score: Score, mask: Resolv
     Returns:
         z, (B, H, T, K).
     """
-    scores = score(query, key)  # (B, H, T, S)
-    scores = scores * score.scale if mask is None else torch.add(mask.hidden, scores, alpha=score.scale)
-    z = by_groups(dropout(torch.softmax(scores, dim=-1)), value)  # (B, H, T, K)
+    if _fused_is_faster(query, key, score, mask, dropout):
+        causal = mask is not None and mask.causal_alone  # then keys that come later are not even multiplied
+        hidden = None if mask is None or causal else mask.hidden
+        z = F.scaled_dot_product_attention(query, key, value, hidden, is_causal=causal, scale=score.scale)  # (B, H, T, K)
+    else:
+        scores = score(query, key)  # (B, H, T, S)
+        scores = scores * score.scale if mask is None else torch.add(mask.hidden, scores, alpha=score.scale)
+        z = by_groups(dropout(torch.softmax(scores, dim=-1)), value)  # (B, H, T, K)
     return z if mask is None or mask.alive is None else z * mask.alive
+
+
+def _fused_is_faster(query: Tensor, key: Tensor, score: Score, mask: ResolvedMask | None, dropout: Dropout) -> bool:
+    """Whether torch's fused attention can do it, and sooner than three products of matrices one after the other.
+
+    On a CPU it neither drops weights nor learns a bias; in bfloat16 it takes 1.4 times as long as plain products, in training 2
+    to 5 times; and below ``LONG`` keys it spends more on reading a mask than it saves.
+    """
+    if not isinstance(score, DotProduct) or query.shape[1] != key.shape[1] or query.dtype == torch.bfloat16:
+        return False
+    if query.device.type != "cpu" or (dropout.training and dropout.p > 0.0):
+        return False
+    return mask is None or (key.shape[2] >= LONG and not mask.hidden.requires_grad)
 
 
 def attend_in_steps(

@@ -52,7 +52,7 @@ class TokenEmbedding(nn.Module):
         tokens = F.embedding(ids, weight)  # (B, T, D)
         if tap is not None:
             tokens = tap("tokens", tokens)
-        x = tokens * self.scale
+        x = tokens if self.scale == 1.0 else tokens * self.scale
         if tap is not None:
             x = tap("scaled", x)
         if positions is not None:

@@ -63,7 +63,8 @@ class Mask:
         hidden = added.masked_fill(~allowed, torch.finfo(like.dtype).min)
         # Only padding can leave a query without any key: a causal query always sees itself.
         alive = None if self.keys is None else allowed.any(-1, keepdim=True).to(like.dtype)
-        return ResolvedMask(allowed, bias, hidden, alive)
+        causal_alone = self.keys is None and bias is None and n_queries == n_keys
+        return ResolvedMask(allowed, bias, hidden, alive, causal_alone)
 
 
 @dataclass(frozen=True)
@@ -74,3 +75,4 @@ class ResolvedMask:
     bias: Tensor | None  # added to the scores
     hidden: Tensor  # both at once: the bias (or 0) where allowed, the smallest finite number elsewhere
     alive: Tensor | None  # (B, 1, T or 1, 1): 0 for queries that may attend to nothing, else 1; None: all may
+    causal_alone: bool = False  # each position sees itself and those before, and there is nothing else to it

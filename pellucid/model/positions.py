@@ -92,6 +92,8 @@ class SinusoidalPositions(Positions):
 
     def initialise(self) -> None:
         """Fill the table; it is computed in float64, since an angle near 1,000 has few digits left in float32."""
+        if self.table.is_meta:
+            return  # nothing to fill; and to compute on this device torch would first import its compiler, for a second
         max_length, d_model = self.table.shape
         pairs = torch.arange(0, d_model, 2, dtype=torch.float64, device=self.table.device)
         position = torch.arange(max_length, dtype=torch.float64, device=self.table.device)

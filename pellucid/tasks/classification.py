@@ -64,7 +64,8 @@ class Classification(OnEncoder):
         self.degrees = config.data.labels == "degrees"
         labels = run_labels(directory / "data", (label for _, label in splits["train"]), degrees=self.degrees)
         outputs = len(labels) - self.degrees  # n + 1 degrees have n thresholds between them
-        model = replace(config.model, source_vocabulary=tokenizer.vocabulary_size, target_vocabulary=outputs)
+        size = max(tokenizer.vocabulary_size, config.model.source_vocabulary)  # an imported table may have spare rows
+        model = replace(config.model, source_vocabulary=size, target_vocabulary=outputs)
         encoder = LabelledTexts(FramedTexts(tokenizer, model.max_length), labels)
         super().__init__(replace(config, model=model), splits, encoder, directory, tokenizer, labels)
 

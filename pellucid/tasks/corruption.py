@@ -57,13 +57,17 @@ def infilling(
 
 
 def cut_spans(length: int, share: float, mean_span: float, most: int, noise: torch.Generator | None = None) -> list[Span]:
-    """Spans in their order, at least one token apart: the hidden tokens and the others are each cut into k parts, all ways of
-    cutting equally probable, and the parts take turns, one of the others first."""
+    """Spans in their order, at least one token apart: the hidden tokens are cut into k parts, and those take k of the places
+    between, before and after the others; all ways of either are equally probable.
+
+    A departure: the code of Raffel et al. puts the last span at the end of every text. It cuts texts to hundreds of tokens, in
+    which one span in many matters little; a sentence has one or two, so that nothing but ends would be learnt.
+    """
     if length < 2:
         return []
     hidden = min(max(round(length * share), 1), length - 1)
-    count = min(max(round(hidden / mean_span), 1), most, hidden, length - hidden)
-    return _in_turns(_parts(length - hidden, count, noise), _parts(hidden, count, noise))
+    count = min(max(round(hidden / mean_span), 1), most, hidden, length - hidden + 1)
+    return _between(_parts(hidden, count, noise), length - hidden, noise)
 
 
 def poisson_spans(length: int, share: float, mean_span: float, noise: torch.Generator | None = None) -> list[Span]:
@@ -78,9 +82,7 @@ def poisson_spans(length: int, share: float, mean_span: float, noise: torch.Gene
         lengths.append(missing)
     lengths = lengths[: length - hidden + 1]  # places between, before and after the tokens that are left
     lengths[-1] += hidden - sum(lengths)
-    places = _chosen(length - hidden + 1, len(lengths), noise)
-    kept = torch.diff(places, prepend=places.new_zeros(1)).tolist()
-    return _in_turns(kept, lengths)
+    return _between(lengths, length - hidden, noise)
 
 
 def _parts(total: int, count: int, noise: torch.Generator | None) -> list[int]:
@@ -95,10 +97,10 @@ def _chosen(total: int, count: int, noise: torch.Generator | None) -> Tensor:
     return torch.randperm(total, generator=noise)[:count].sort().values
 
 
-def _in_turns(kept: Sequence[int], hidden: Sequence[int]) -> list[Span]:
-    found, place = [], 0
-    for left, length in zip(kept, hidden, strict=True):
-        place += left
-        found.append((place, place + length))
-        place += length
+def _between(lengths: Sequence[int], others: int, noise: torch.Generator | None) -> list[Span]:
+    """Spans of these lengths among so many other tokens, no two in one place."""
+    found, before = [], 0
+    for place, length in zip(_chosen(others + 1, len(lengths), noise).tolist(), lengths, strict=True):
+        found.append((place + before, place + before + length))
+        before += length
     return found

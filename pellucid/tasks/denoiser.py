@@ -13,6 +13,7 @@ import torch
 
 from pellucid.base.config import DecodingConfig, RunConfig
 from pellucid.base.errors import DataError, UsageError
+from pellucid.base.progress import say
 from pellucid.data.readers import open_split
 from pellucid.decoding.batching import in_batches
 from pellucid.decoding.search import search
@@ -107,6 +108,8 @@ def corrupted(
 class Denoiser(Translator):
     """The using side of denoising. Any text can be given to it as to a :class:`Translator`, which T5 makes use of."""
 
+    searches = False  # the splits have no outputs to be compared with
+
     @property
     def objective(self) -> str:
         """``"spans"`` or ``"infilling"``."""
@@ -152,15 +155,21 @@ class Denoiser(Translator):
             raise UsageError("there is nothing to write", where="tokens", expected="at least 1", found=tokens)
         # A text of white space is never asked of the model.
         items = [(self._parts(text) if text.strip() else [], one) for text, one in zip(texts, seeds, strict=True)]
+        self._warn_of_long([_length(parts) for parts, _ in items])
 
         def work(some: list[tuple[list[list[int]], int]]) -> list[Output]:
             return self._restore([parts for parts, _ in some], [one for _, one in some], config, tokens)
 
         batch_tokens = max(config.batch_tokens // config.beams, 1)
-        found = in_batches(
-            items, work, length=lambda item: sum(map(len, item[0])) + len(item[0]), empty=EMPTY[0], batch_tokens=batch_tokens
-        )
+        found = in_batches(items, work, length=lambda item: _length(item[0]), empty=EMPTY[0], batch_tokens=batch_tokens)
         return list(found)
+
+    def _warn_of_long(self, lengths: Sequence[int]) -> None:
+        """Name the texts of which the model reads only the beginning."""
+        room = self.config.model.max_length - sum(map(len, around(self.tokenizer)))
+        for number, length in enumerate(lengths, start=1):
+            if length > room:
+                say(f"warning: text {number} has {length} tokens, only the first {room} are read (model.max_length)")
 
     def _parts(self, text: str) -> list[list[int]]:
         """Tokens of what stands before, between and after the gaps."""
@@ -217,12 +226,13 @@ class Denoiser(Translator):
                 ids += [*filled.get(sentinel, []), *part]
         return self.tokenizer.decode(ids).replace("\n", " ")  # one line, as the text
 
-    def evaluate_split(self, name: str) -> Scores:  # type: ignore[override]  # texts, not pairs
-        """Score the model on a split of the texts that it was trained on."""
-        return self.evaluate([text for (text,) in open_split(self.config.data, name, columns=1)])
+    def evaluate_split(self, name: str) -> Scores:  # type: ignore[override]  # texts, not pairs, and no search
+        """Score the model on a split of the texts that it was trained on, see :meth:`evaluate_texts`."""
+        return self.evaluate_texts([text for (text,) in open_split(self.config.data, name, columns=1)])
 
-    def evaluate(self, texts: Sequence[str]) -> Scores:  # type: ignore[override]  # texts, not pairs
-        """Loss and perplexity per token of what is to be written; the same tokens are hidden every time.
+    def evaluate_texts(self, texts: Sequence[str]) -> Scores:
+        """Loss and perplexity per token of what is to be written; the same tokens are hidden every time. :meth:`evaluate`
+        scores what is written for pairs of texts, as a translator does.
 
         Raises:
             DataError: there are no texts.
@@ -240,6 +250,11 @@ class Denoiser(Translator):
             noise = seeded(self.config.seed, number)
             yield corrupted(some, self.tokenizer, corrupt, self.config.model.max_length, noise)
             number += 1
+
+
+def _length(parts: Sequence[Sequence[int]]) -> int:
+    """Tokens of a text with one for each gap; 0 only of a text that is not read."""
+    return max(sum(map(len, parts)) + len(parts) - 1, len(parts[:1]))
 
 
 def _inside(tokenizer: AnyTokenizer, text: str) -> list[int]:

@@ -80,7 +80,8 @@ class Denoising(Prepared):
         self.dev_scores: dict[str, float] = {}
 
     def batch(self, examples: np.ndarray[Any, Any], split: str = "train", noise: torch.Generator | None = None) -> PairBatch:
-        """The tensors of some texts, other parts hidden every time."""
+        """The tensors of some texts. Without ``noise`` other parts are hidden every time: what a step of the training hides
+        follows from seed and step, which torch's own generator is seeded with (:func:`pellucid.training.step.seed_step`)."""
         rows = [self.stores[split].column(int(i), 0).tolist() for i in examples]
         return corrupted(rows, self.tokenizer, self.corrupt, self.config.model.max_length, noise)
 

@@ -16,20 +16,33 @@ def asked(
     temperature: float | None = None,
     top_k: int | None = None,
     top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float | None = None,
+    no_repeat_ngram: int | None = None,
+    min_length: int | None = None,
 ) -> DecodingConfig:
     """What the recipe says, with what is given in its place.
 
     Whoever asks for one way leaves the other: several beams search, whatever temperature the recipe has; a temperature draws,
-    and so do ``top_k`` and ``top_p``, with temperature 1 where none is named.
+    and so do ``top_k``, ``top_p`` and ``min_p``, with temperature 1 where none is named.
 
     Raises:
         UsageError: a value is out of range, or two of them contradict each other.
     """
-    given: dict[str, Any] = {"beams": beams, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+    given: dict[str, Any] = {
+        "beams": beams,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "no_repeat_ngram": no_repeat_ngram,
+        "min_length": min_length,
+    }
     given = {name: value for name, value in given.items() if value is not None}
     if given.get("beams", 1) > 1:
         given.setdefault("temperature", 0.0)
-    elif ("top_k" in given or "top_p" in given) and recipe.temperature == 0.0:
+    elif given.keys() & {"top_k", "top_p", "min_p"} and recipe.temperature == 0.0:
         given.setdefault("temperature", 1.0)
     if given.get("temperature", 0.0) > 0.0:
         given.setdefault("beams", 1)

@@ -14,7 +14,7 @@ from pellucid.base.progress import say
 from pellucid.base.recipe import to_dict
 from pellucid.exchange.checkpoint import WEIGHTS, open_checkpoint, write_checkpoint
 from pellucid.exchange.convert import CONFIG, Source, find_target, open_source, write_target
-from pellucid.exchange.directory import read
+from pellucid.exchange.directory import read, read_json
 from pellucid.exchange.family import Described
 from pellucid.exchange.vocabularies import read_vocabulary, write_vocabulary
 from pellucid.tasks.labels import LABELS, Labels
@@ -126,6 +126,8 @@ def export_model(run: Path, out: Path, family: str | None = None) -> str:
         both = tokenizers[0] if tokenizers[0] is tokenizers[1] else tokenizers
         write_vocabulary(both, out, target.family.name, prefix=before, suffix=after)
     _copy_pictures(directory, out, config)
+    if read_json(directory, _PICTURES).get("fit") == "crop":
+        say("warning: pictures of another shape than the model's are cut here, and stretched there")
     write_target(target, config.model, open_checkpoint(directory), out)
     say(f"written as {target.architecture}")
     return target.architecture

@@ -17,7 +17,6 @@ import torch
 from pellucid.base.config import DecodingConfig
 from pellucid.base.errors import DataError, UsageError
 from pellucid.base.progress import say
-from pellucid.data.readers import open_text
 from pellucid.decoding.hypothesis import Hypothesis
 from pellucid.decoding.search import search
 from pellucid.model.transformer import DecoderOnly
@@ -25,6 +24,7 @@ from pellucid.tasks.drawing import asked
 from pellucid.tasks.framing import pad_of, unwritable
 from pellucid.tasks.loaded import Loaded, Scores
 from pellucid.tasks.pairs import pad
+from pellucid.tasks.pixels import draws, open_texts
 from pellucid.tasks.windows import around, beginning, end_of, mean_loss
 from pellucid.text.imported import ImportedTokenizer
 
@@ -65,7 +65,7 @@ class LanguageModel(Loaded[DecoderOnly]):
     @property
     def end(self) -> int | None:
         """The token that ends a text; ``None`` for a model of one running text."""
-        return end_of(self.tokenizer, self.config.data)
+        return self.tokenizer.end if draws(self.config) else end_of(self.tokenizer, self.config.data)
 
     @property
     def context(self) -> int:
@@ -76,7 +76,7 @@ class LanguageModel(Loaded[DecoderOnly]):
         self,
         prompts: str | Sequence[str],
         *,
-        tokens: int = 100,
+        tokens: int | None = None,
         beams: int | None = None,
         temperature: float | None = None,
         top_k: int | None = None,
@@ -90,7 +90,7 @@ class LanguageModel(Loaded[DecoderOnly]):
 
         Args:
             prompts: texts to go on from.
-            tokens: most new tokens.
+            tokens: most new tokens; ``None``: 100, or of a model that draws, a whole picture.
             beams, temperature, top_k, top_p: ``None``: as the recipe says, see :func:`pellucid.tasks.drawing.asked`.
             seed: of what is drawn; one for all prompts or one for each.
 
@@ -99,6 +99,8 @@ class LanguageModel(Loaded[DecoderOnly]):
         """
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         config = asked(self.config.decoding, beams=beams, temperature=temperature, top_k=top_k, top_p=top_p)
+        if tokens is None:
+            tokens = self.context if draws(self.config) else 100
         found = self.continuations(prompts, config, tokens=tokens, seed=seed)
         return [prompt + continuation.text for prompt, continuation in zip(prompts, found, strict=True)]
 
@@ -216,7 +218,7 @@ class LanguageModel(Loaded[DecoderOnly]):
 
     def evaluate_split(self, name: str) -> Scores:
         """Score the model on a split of the text that it was trained on."""
-        split = open_text(self.config.data, name)
+        split = open_texts(self.config, name)
         texts = [text for (text,) in split]
         return self._evaluate(self._tokens(texts) if split.documents else self.tokenizer.encode_batch(texts))
 

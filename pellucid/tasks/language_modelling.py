@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from pellucid.base.config import RunConfig
 from pellucid.base.errors import UsageError
 from pellucid.data import batches
-from pellucid.data.readers import open_text
 from pellucid.model.transformer import DecoderOnly
 from pellucid.tasks.framing import AnyTokenizer, pad_of
 from pellucid.tasks.language_model import LanguageModel
 from pellucid.tasks.model_card import card
 from pellucid.tasks.model_directory import run_tokenizer, save_model
+from pellucid.tasks.pixels import open_texts
 from pellucid.tasks.prepared import Prepared
 from pellucid.tasks.windows import around, mean_loss, window, window_loss
 from pellucid.training.protocol import Plan, Stopped, Validation
@@ -96,7 +96,7 @@ class LanguageModelling(Prepared):
             expected = f"at least model.max_length = {self.context:,}, one window"
             found = config.training.batch_tokens
             raise UsageError("a batch smaller than a window", where="training.batch_tokens", expected=expected, found=found)
-        splits = {name: open_text(config.data, name) for name in ("train", "dev")}
+        splits = {name: open_texts(config, name) for name in ("train", "dev")}
         tokenizer = run_tokenizer(config, directory / "data", (text for (text,) in splits["train"]))
         size = max(tokenizer.vocabulary_size, config.model.target_vocabulary)
         model = replace(config.model, source_vocabulary=size, target_vocabulary=size)
@@ -107,7 +107,9 @@ class LanguageModelling(Prepared):
 
     def _make_plan(self, epoch: int) -> Plan:  # type: ignore[override]  # windows of a text, not rows of examples
         n_tokens = len(self.stores["train"].tokens)
-        return batches.windows(n_tokens, context=self.context, rows=self.rows, seed=self.config.seed, epoch=epoch)
+        plan = batches.windows(n_tokens, context=self.context, rows=self.rows, seed=self.config.seed, epoch=epoch)
+        # Documents that fill a window each, such as pictures, begin where it does: a position always means the same pixel.
+        return replace(plan, offset=0) if (self.stores["train"].lengths == self.context).all() else plan
 
     def worst(self) -> np.ndarray[Any, Any]:
         """Any batch: they are all alike."""
@@ -136,7 +138,7 @@ class LanguageModelling(Prepared):
         assert isinstance(model, DecoderOnly)
         tokens, length = self.stores["dev"].tokens, min(PROMPT, self.context // 2)
         writer = LanguageModel(model, self.config, self.tokenizer)
-        places = [number * len(tokens) // N_SAMPLES for number in range(N_SAMPLES)]
+        places = [number * len(tokens) // N_SAMPLES // self.context * self.context for number in range(N_SAMPLES)]
         prompts = [self.tokenizer.decode(tokens[place : place + length].tolist()) for place in places]
         drawn = replace(self.config.decoding, beams=1, temperature=self.config.decoding.temperature or 1.0)
         seeds = [self.config.seed + number for number in range(N_SAMPLES)]

@@ -19,6 +19,10 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 def load(path: str | Path, precision: str = "float32", *, device: str = "auto") -> Any:
     """Load a model for use. Nothing in its directory is executed.
 
+    Nothing of the calling process is changed. PyTorch keeps its number of threads (``torch.set_num_threads``), and freed memory
+    goes back to the system as it did; a program that works for long on a processor can keep it, as the commands do, with
+    ``pellucid.base.runtime.keep_memory()``: translating then takes about a tenth less time.
+
     Args:
         path: a model directory, or the directory of a run.
         precision: of the weights while they are used.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,7 +27,12 @@ class Loaded(Generic[ModelType]):
         config: of the run that made it.
         tokenizer: of the source; ``None`` where the directory has none: then only :meth:`logits` works.
         labels: names of the classes, where there are any.
+
+    Attributes:
+        searches: whether :meth:`evaluate_split` searches for outputs, and so can be told how many ``beams`` wide.
     """
+
+    searches: ClassVar[bool] = False
 
     def __init__(
         self, model: ModelType, config: RunConfig, tokenizer: AnyTokenizer | None = None, labels: Labels | None = None
@@ -117,4 +122,5 @@ class Scores:
 
     def shown(self) -> list[tuple[str, str]]:
         """Name and value of each score, to be printed."""
-        return [(name, f"{value:.4f}") for name, value in self.values.items()] + [("examples", f"{self.count:,}")]
+        rows = [(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}") for name, value in self.values.items()]
+        return [*rows, ("examples", f"{self.count:,}")]

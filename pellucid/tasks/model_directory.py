@@ -82,8 +82,9 @@ def save_tokenizers(directory: Path, config: RunConfig, tokenizers: Tokenizers) 
 
 def run_tokenizer(config: RunConfig, directory: Path, texts: Iterable[str]) -> AnyTokenizer:
     """The one tokenizer of a run, of the model that it starts from, or trained on ``texts`` when there is none yet."""
-    if has_tokenizers(directory, config):
-        return _load_tokenizer(directory / JOINT)
+    tokenizers = load_tokenizers(directory, config) if has_tokenizers(directory, config) else None
+    if tokenizers is not None:
+        return tokenizers[0]
     if config.start.model is not None:
         tokenizers = load_tokenizers(find(config.start.model), config)
         if tokenizers is None:
@@ -206,11 +207,14 @@ def load_model(directory: Path, config: RunConfig) -> Transformer:
     with torch.device("meta"):
         model = build(config.model)
     _check_weights(model, weights, path)
-    model = model.to_empty(device="cpu")
+    # What safetensors gives is mapped from the file, privately: pages are read when they are touched, and writing to a
+    # parameter leaves the file alone. The tensors become the parameters as they are, never a second copy of them.
+    # (`to_empty` would besides import torch's compiler, for a third of a second.)
+    model.load_state_dict({name: weight.to(torch.float32) for name, weight in weights.items()}, assign=True)
     for module in model.modules():
-        if isinstance(module, SinusoidalPositions):
-            module.initialise()  # computed, not saved
-    model.load_state_dict(weights)
+        if isinstance(module, SinusoidalPositions):  # computed, not saved
+            module.table = torch.empty(module.table.shape)
+            module.initialise()
     return model.eval()
 
 

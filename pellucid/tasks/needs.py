@@ -16,6 +16,7 @@ VERBS = {
     "language_modelling": "generate",
     "denoising": "generate",
     "picture_classification": "classify",
+    "captioning": "caption",
 }
 
 

@@ -146,15 +146,17 @@ class FramedTexts:
         return [(frame(self.tokenizer, ids, self.longest),) for ids in found]
 
 
-def in_rows(
-    tokenizer: AnyTokenizer, texts: Sequence[str], longest: int, rows: int = 64
-) -> Iterator[tuple[list[int], list[list[int]]]]:
+def by_length(rows: Sequence[Sequence[int]], count: int = 64) -> Iterator[list[int]]:
+    """The numbers of rows of tokens, ``count`` at a time, those of like lengths together."""
+    order = np.argsort([-len(row) for row in rows], kind="stable").tolist()
+    yield from (order[first : first + count] for first in range(0, len(order), count))
+
+
+def in_rows(tokenizer: AnyTokenizer, texts: Sequence[str], longest: int) -> Iterator[tuple[list[int], list[list[int]]]]:
     """Texts framed, those of like lengths together: the numbers of the texts of a batch, and their tokens."""
     ids = [
         frame(tokenizer, found, longest, f"text {number}")
         for number, found in enumerate(tokenizer.encode_batch(list(texts)), start=1)
     ]
-    order = np.argsort([-len(row) for row in ids], kind="stable")
-    for first in range(0, len(ids), rows):
-        chosen = [int(number) for number in order[first : first + rows]]
-        yield chosen, [ids[number] for number in chosen]
+    for numbers in by_length(ids):
+        yield numbers, [ids[number] for number in numbers]

@@ -14,6 +14,7 @@ TASKS = {
     "language_modelling": ("language_modelling", "LanguageModelling", "LanguageModel"),
     "denoising": ("denoising", "Denoising", "Denoiser"),
     "picture_classification": ("picture_classification", "PictureClassification", "PictureClassifier"),
+    "captioning": ("captioning", "Captioning", "Captioner"),
 }
 
 

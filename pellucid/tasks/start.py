@@ -11,6 +11,7 @@ from pellucid.base.config import RunConfig
 from pellucid.base.errors import UsageError
 from pellucid.base.progress import say
 from pellucid.model.lora import ADDED, plain_weights
+from pellucid.model.transformer import Transformer
 from pellucid.tasks.model_directory import find, load_model, read_config
 
 
@@ -41,7 +42,7 @@ def with_its_shape(config: RunConfig) -> RunConfig:
     return replace(config, model=shape, text=before.text)
 
 
-def take_weights(model: nn.Module, config: RunConfig) -> None:
+def take_weights(model: Transformer, config: RunConfig) -> None:
     """Put the weights of ``start.model`` into a model that has been initialised, and freeze what is to stay.
 
     Weights that have no match there, such as the head of another task, keep their first values.
@@ -53,8 +54,11 @@ def take_weights(model: nn.Module, config: RunConfig) -> None:
     if start.model is None:
         return
     directory = find(start.model)
-    before = load_model(directory, read_config(directory)).state_dict()
-    own = model.state_dict()
+    trained = load_model(directory, read_config(directory))
+    before, own = trained.state_dict(), model.state_dict()
+    for role in ("source", "target"):  # an embedding has another name where it was, or is, the output's matrix as well
+        if role in model.roles and role in trained.roles:
+            before.setdefault(f"weights.{model.roles[role]}", before[f"weights.{trained.roles[role]}"])
     new = []
     for name in plain_weights(model):
         if name in before and before[name].shape == own[name].shape:
@@ -71,7 +75,7 @@ def _freeze(model: nn.Module, config: RunConfig, new: set[str]) -> None:
     for pattern in start.freeze:
         fitting = [name for name in parameters if fnmatchcase(name, pattern)]
         if not fitting:
-            advice = "`pellucid info DIR --weights` lists their names"
+            advice = "pellucid.load(DIRECTORY).model.state_dict() has their names"
             raise UsageError("no weight has such a name", where="start.freeze", found=pattern, advice=advice)
         for name in fitting:
             parameters[name].requires_grad_(False)

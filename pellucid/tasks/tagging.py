@@ -24,7 +24,7 @@ from pellucid.tasks.framing import AnyTokenizer, pad_of, surround
 from pellucid.tasks.labels import Labels
 from pellucid.tasks.loaded import Loaded, Scores
 from pellucid.tasks.model_directory import run_labels, run_tokenizer
-from pellucid.tasks.on_encoder import EncoderBatch, FramedTexts, OnEncoder, score
+from pellucid.tasks.on_encoder import EncoderBatch, FramedTexts, OnEncoder, by_length, score
 from pellucid.tasks.prepared import padded
 from pellucid.training.protocol import Stopped, Validation
 
@@ -75,7 +75,8 @@ class Tagging(OnEncoder):
         splits = {name: open_split(config.data, name) for name in ("train", "dev")}
         tokenizer = run_tokenizer(config, directory / "data", chain.from_iterable(text.split() for text, _ in splits["train"]))
         labels = run_labels(directory / "data", chain.from_iterable(tags.split() for _, tags in splits["train"]))
-        model = replace(config.model, source_vocabulary=tokenizer.vocabulary_size, target_vocabulary=len(labels))
+        size = max(tokenizer.vocabulary_size, config.model.source_vocabulary)  # an imported table may have spare rows
+        model = replace(config.model, source_vocabulary=size, target_vocabulary=len(labels))
         encoder = TaggedTexts(tokenizer, model.max_length, labels)
         super().__init__(replace(config, model=model), splits, encoder, directory, tokenizer, labels)
 
@@ -107,12 +108,15 @@ class Tagger(Loaded[EncoderOnly]):
     @torch.inference_mode()
     def tag(self, texts: str | Sequence[str]) -> list[list[tuple[str, str]]]:
         """The words of each text with their tags."""
-        found = []
-        for text in [texts] if isinstance(texts, str) else texts:
-            words = text.split()
-            ids, places = in_words(self.tokenizer, words, self.config.model.max_length)
-            best = self.logits(torch.tensor([ids]))[0, places].argmax(-1).tolist()
-            found.append([(word, self.labels[tag]) for word, tag in zip(words, best, strict=False)])
+        every = [text.split() for text in ([texts] if isinstance(texts, str) else texts)]
+        rows = [in_words(self.tokenizer, words, self.config.model.max_length) for words in every]
+        found: list[list[tuple[str, str]]] = [[] for _ in every]
+        for numbers in by_length([ids for ids, _ in rows]):
+            source, mask = padded([np.array(rows[number][0]) for number in numbers], pad_of(self.tokenizer))
+            best = self.logits(source, mask=mask).argmax(-1)
+            for row, number in enumerate(numbers):
+                tags = best[row, rows[number][1]].tolist()
+                found[number] = [(word, self.labels[tag]) for word, tag in zip(every[number], tags, strict=False)]
         return found
 
     def evaluate_split(self, name: str) -> Scores:

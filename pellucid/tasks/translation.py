@@ -14,15 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.base.config import RunConfig
+from pellucid.base.errors import ModelError
 from pellucid.base.progress import say
 from pellucid.data import batches
 from pellucid.data.readers import Split, open_split
 from pellucid.data.store import PairEncoder, Store, open_or_prepare
 from pellucid.model.transformer import EncoderDecoder
+from pellucid.tasks.evaluation import score
 from pellucid.tasks.model_card import translation_card
 from pellucid.tasks.model_directory import Tokenizers, find, has_tokenizers, load_tokenizers, save_model, save_tokenizers
 from pellucid.tasks.pairs import PairBatch, from_store, mean_loss, pair_loss, whole_store
-from pellucid.tasks.translator import Translator, score
+from pellucid.tasks.translator import Translator
 from pellucid.text.metrics import Score
 from pellucid.text.tokenizer import Tokenizer
 from pellucid.training.protocol import Stopped, Validation
@@ -45,8 +47,9 @@ class Translation:
         splits = {name: open_split(config.data, name) for name in ("train", "dev")}
         self.tokenizers = _tokenizers(config, directory / "data", splits["train"])
         source, target = self.tokenizers
-        model = replace(config.model, source_vocabulary=source.vocabulary_size, target_vocabulary=target.vocabulary_size)
-        self.config = replace(config, model=model)
+        model = config.model  # an imported table may have spare rows
+        sizes = max(source.vocabulary_size, model.source_vocabulary), max(target.vocabulary_size, model.target_vocabulary)
+        self.config = replace(config, model=replace(model, source_vocabulary=sizes[0], target_vocabulary=sizes[1]))
         self.stores: dict[str, Store] = {}
         for name, split in splits.items():
             self.stores[name] = open_or_prepare(split, PairEncoder(source, target), directory / "data" / name, config.data)
@@ -87,9 +90,9 @@ class Translation:
         translator = Translator(model, self.tokenizers, self.config)
         metrics = {"loss": mean_loss(model, whole_store(self.stores["dev"]), stopped)}
         pairs = self.dev_pairs[: self.config.training.validate_sentences]
-        outputs = []
-        for output in translator.translate_lines((source for source, _ in self.dev_pairs), beams=1, stopped=stopped):
-            outputs.append(output[0].text)
+        sources = (source for source, _ in self.dev_pairs)
+        found = translator.translate_lines(sources, beams=1, temperature=0.0, stopped=stopped)  # nothing left to chance
+        outputs = [best.text for [best] in found]
         if stopped():
             return Validation(metrics, [])
         if pairs:
@@ -120,7 +123,8 @@ def _tokenizers(config: RunConfig, directory: Path, train: Split) -> Tokenizers:
     begun = load_tokenizers(directory, config) if has_tokenizers(directory, config) else None
     if config.start.model is not None and begun is None:
         begun = load_tokenizers(find(config.start.model), config)
-        assert begun is not None
+        if begun is None:
+            raise ModelError("the model to start from has no tokenizer", where=config.start.model)
         save_tokenizers(directory, config, begun)
     if begun is not None:
         return begun

@@ -5,10 +5,9 @@ Shapes: B sentences, S source positions, T target positions, V target vocabulary
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -24,11 +23,13 @@ from pellucid.decoding.batching import WINDOW, in_batches
 from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError
 from pellucid.decoding.search import search
 from pellucid.model.transformer import EncoderDecoder
+from pellucid.tasks.drawing import asked
+from pellucid.tasks.evaluation import Evaluation, score
 from pellucid.tasks.framing import AnyTokenizer, pad_of, start_of, unwritable
 from pellucid.tasks.loaded import Loaded
 from pellucid.tasks.model_directory import Tokenizers, check_vocabularies, load_model, load_tokenizers
 from pellucid.tasks.pairs import PairBatch, encode, from_texts, mean_loss, pad
-from pellucid.text.metrics import Score, bleu, chrf, not_plain
+from pellucid.text.metrics import not_plain
 from pellucid.training.protocol import Stopped
 
 
@@ -61,6 +62,8 @@ class Translator(Loaded[EncoderDecoder]):
         config: of the run that made it.
     """
 
+    searches = True
+
     def __init__(self, model: EncoderDecoder, tokenizers: Tokenizers | None, config: RunConfig) -> None:
         super().__init__(model, config, None if tokenizers is None else tokenizers[0])
         self._target_tokenizer = None if tokenizers is None else tokenizers[1]
@@ -91,14 +94,19 @@ class Translator(Loaded[EncoderDecoder]):
         beams: int | None = None,
         length_penalty: Penalty | None = None,
         alpha: float | None = None,
+        seed: int = 0,
     ) -> list[str]:
         """Translate texts; what is not given is as the recipe says. An empty text gives an empty translation.
+
+        Args:
+            texts: one or several.
+            beams, length_penalty, alpha, seed: see :meth:`translate_lines`.
 
         Raises:
             UsageError: no such search: beams, penalty or alpha out of range.
         """
         texts = [texts] if isinstance(texts, str) else texts
-        outputs = self.translate_lines(texts, beams=beams, length_penalty=length_penalty, alpha=alpha)
+        outputs = self.translate_lines(texts, beams=beams, length_penalty=length_penalty, alpha=alpha, seed=seed)
         return [output[0].text for output in outputs]
 
     def translate_lines(
@@ -108,34 +116,47 @@ class Translator(Loaded[EncoderDecoder]):
         beams: int | None = None,
         length_penalty: Penalty | None = None,
         alpha: float | None = None,
+        temperature: float | None = None,
+        seed: int = 0,
         n_best: int = 1,
         window: int = WINDOW,
         batch_items: int = 256,
         stopped: Stopped = lambda: False,
+        done: Callable[[int], object] = lambda lines: None,
     ) -> Iterator[list[Output]]:
         """Translate a stream of any length in constant memory: for each line, in order, its ``n_best`` translations.
 
         Args:
             lines: texts; one of white space gives one empty translation.
-            beams, length_penalty, alpha: ``None``: as the recipe says.
+            beams, length_penalty, alpha, temperature: ``None``: as the recipe says, see :func:`pellucid.tasks.drawing.asked`.
+            seed: of what is drawn where there is a temperature. A line gets the same text alone and among others.
             n_best: translations a line, at most ``beams``.
             window: lines that are read, sorted by length and translated together.
             batch_items: most lines in a batch.
             stopped: asked before each batch; what is left is then not translated, which its ``reason`` tells.
+            done: told after each batch how many more lines are translated, long before the first of a window is given out.
 
         Raises:
             UsageError: no such search: beams, penalty, alpha or n_best out of range.
         """
-        config = self._decoding(beams, length_penalty, alpha)
+        config = self._decoding(beams, length_penalty, alpha, temperature)
+
+        def encoded() -> Iterator[list[int]]:
+            for number, line in enumerate(lines, start=1):
+                ids = self._encode(number, line)
+                if not ids:
+                    done(1)
+                yield ids
 
         def work(items: list[list[int]]) -> list[list[Output]]:
             if stopped():
                 return [STOPPED] * len(items)
-            found = self._search(items, config, n_best)
+            found = self._search(items, config, n_best, seed)
+            done(len(items))
             return [[self._output(hypothesis) for hypothesis in hypotheses] for hypotheses in found]
 
         return in_batches(
-            (self._encode(number, line) for number, line in enumerate(lines, start=1)),
+            encoded(),
             work,
             length=len,
             empty=EMPTY,
@@ -144,15 +165,18 @@ class Translator(Loaded[EncoderDecoder]):
             window=window,
         )
 
-    def _decoding(self, beams: int | None, length_penalty: Penalty | None, alpha: float | None) -> DecodingConfig:
+    def _decoding(
+        self, beams: int | None, length_penalty: Penalty | None, alpha: float | None, temperature: float | None
+    ) -> DecodingConfig:
         """What the recipe says, with what is given in its place."""
-        given = {"beams": beams, "length_penalty": length_penalty, "alpha": alpha}
+        config = asked(self.config.decoding, beams=beams, temperature=temperature)
+        given = {"length_penalty": length_penalty, "alpha": alpha}
         known = get_args(Penalty)
         if length_penalty not in (None, *known):
             raise UsageError("no such length penalty", expected=", ".join(known), found=length_penalty)
         try:
             # mypy can't see which value goes to which field
-            return replace(self.config.decoding, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+            return replace(config, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
         except ConfigProblems as error:
             raise UsageError(str(error)) from None
 
@@ -160,7 +184,7 @@ class Translator(Loaded[EncoderDecoder]):
         """Source tokens with the end token; nothing for a line of white space."""
         return encode(self.source_tokenizer, line, self.config.model.max_length, f"line {number}") if line.strip() else []
 
-    def _search(self, items: list[list[int]], config: DecodingConfig, n_best: int) -> list[list[Hypothesis]]:
+    def _search(self, items: list[list[int]], config: DecodingConfig, n_best: int, seed: int = 0) -> list[list[Hypothesis]]:
         target = self.target_tokenizer
         source, mask = pad(items, pad_of(self.source_tokenizer))
         limits = (mask.sum(1) + config.max_extra).clamp(max=self.config.model.max_length)
@@ -175,6 +199,7 @@ class Translator(Loaded[EncoderDecoder]):
                 limits=limits,
                 n_best=n_best,
                 forbidden=unwritable(target),
+                seeds=[seed] * len(items),
             )
         except NothingToChooseError as error:  # it knows the sentence's place in the batch, the user its text
             text = self.source_tokenizer.decode(items[error.sentence])
@@ -251,11 +276,8 @@ class Translator(Loaded[EncoderDecoder]):
         if not pairs:
             raise DataError("there is nothing to score", expected="at least one pair", found="none")
         began = time.perf_counter()
-        found = []
         with Progress(len(pairs), "sentences", "translating") as bar:
-            for [best] in self.translate_lines((source for source, _ in pairs), beams=beams):
-                found.append(best)
-                bar.update(1)
+            found = [best for [best] in self.translate_lines((source for source, _ in pairs), beams=beams, done=bar.update)]
         seconds = time.perf_counter() - began
         outputs = [output.text for output in found]
         if warning := not_plain(outputs):
@@ -280,53 +302,3 @@ class Translator(Loaded[EncoderDecoder]):
                     bar.update(len(batch.source))
 
         return mean_loss(self.model.eval(), counted())
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What :meth:`Translator.evaluate` found.
-
-    Args:
-        outputs: the translations, in the order of the pairs.
-        scores: BLEU and chrF with their signatures.
-        loss: per target token of the references, end tokens included, in nats; without the pairs that have an empty side.
-        cut: translations that the model did not end before their limit.
-        sentences_per_second: of the search.
-    """
-
-    outputs: list[str]
-    scores: dict[str, Score]
-    loss: float
-    cut: int
-    sentences_per_second: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the texts, for JSON: ``bleu.score``, ``bleu.signature``, ``chrf``, ``loss``, ``perplexity``, speed."""
-        return {
-            **{name: asdict(score) for name, score in self.scores.items()},
-            "loss": self.loss,
-            "perplexity": self.perplexity if math.isfinite(self.perplexity) else None,  # JSON knows no infinity
-            "sentences": len(self.outputs),
-            "cut": self.cut,
-            "sentences_per_second": self.sentences_per_second,
-        }
-
-    def shown(self) -> list[tuple[str, str]]:
-        """Name and value of each score, to be printed."""
-        scores = [("BLEU", self.scores["bleu"]), ("chrF", self.scores["chrf"])]
-        return [
-            *((title, f"{score.score:.2f}   {score.signature}") for title, score in scores),
-            ("loss", f"{self.loss:.4f} nats per target token, perplexity {self.perplexity:.3f}"),
-            ("speed", f"{self.sentences_per_second:.1f} sentences a second ({len(self.outputs)} sentences)"),
-        ]
-
-    @property
-    def perplexity(self) -> float:
-        """``e^loss``; infinite where it would overflow."""
-        return math.exp(self.loss) if self.loss < 700 else math.inf
-
-
-def score(outputs: Sequence[str], references: Sequence[str], config: RunConfig) -> dict[str, Score]:
-    """BLEU and chrF; case is ignored where the model folds it (the signatures say so)."""
-    folded = config.text.lowercase
-    return {"bleu": bleu(outputs, references, lowercase=folded), "chrf": chrf(outputs, references, lowercase=folded)}

@@ -6,22 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from pellucid.base.errors import ModelError
+
+_ADVICE = "move the file away: the run then takes the mean of the others"
 
 
 def average(files: Sequence[Path]) -> dict[str, Tensor]:
     """The mean of the weights in several safetensors files, added up in float64, one file in memory at a time.
 
     Raises:
-        ModelError: the files hold different weights.
+        ModelError: a file is damaged, or they hold different weights.
     """
     total: dict[str, Tensor] = {}
     dtypes: dict[str, torch.dtype] = {}
     for path in files:
-        weights = load_file(path)
+        try:
+            weights = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise ModelError("a checkpoint to average is damaged", where=path, found=error, advice=_ADVICE) from error
         if total and weights.keys() != total.keys():
             other = sorted(weights.keys() ^ total.keys())
             raise ModelError("the checkpoints to average hold different weights", where=path, found=", ".join(other[:5]))

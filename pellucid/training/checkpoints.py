@@ -164,8 +164,18 @@ def newest_progress(run: Path) -> Progress | None:
 
 
 def _read_progress(path: Path) -> Progress:
-    content = json.loads((path / "progress.json").read_text(encoding="utf-8"))
-    version = content.pop("format_version", None)
+    """Where the run stood at a checkpoint.
+
+    Raises:
+        ModelError: ``progress.json`` is damaged or of another format.
+    """
+    file = path / "progress.json"
+    advice = "move this checkpoint away: the run goes on from the one before it"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        version = content.pop("format_version", None)
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise ModelError("the position of the run cannot be read", where=file, found=error, advice=advice) from None
     if version != FORMAT_VERSION:
         raise ModelError(
             "the checkpoint has another format",
@@ -174,6 +184,10 @@ def _read_progress(path: Path) -> Progress:
             found=version,
             advice="go on with the version of pellucid that wrote it",
         )
+    fresh = vars(Progress())
+    for name, value in content.items():
+        if name not in fresh or (fresh[name] is not None and type(value) is not type(fresh[name])):
+            raise ModelError("the position of the run is damaged", where=file, found=f"{name}: {value!r:.60}", advice=advice)
     return Progress(**content)
 
 

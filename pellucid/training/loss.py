@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # Logits of this many tokens are alive at a time. With a vocabulary of 10,000 they take 10 MB, which stays in cache; those of
 # a whole batch would take 160 MB, be written and read from memory several times, and decide how large a batch can be.
 CHUNK = 256
+FEW = 2_560_000  # logits that are made at once, where there are no more of them: with a vocabulary of characters, say
 
 
 def smoothed_cross_entropy(
@@ -33,6 +35,10 @@ def smoothed_cross_entropy(
     Returns:
         The sum, a scalar in float32 (float64 for float64 vectors), in nats.
     """
+    if len(x) * len(weight) <= FEW:
+        logits = F.linear(x, weight, bias)
+        logits = logits.to(torch.promote_types(x.dtype, torch.float32))
+        return F.cross_entropy(logits, target, label_smoothing=smoothing, reduction="sum")
     return _ChunkedCrossEntropy.apply(x, weight, bias, target, smoothing)  # type: ignore[no-untyped-call]
 
 

@@ -8,14 +8,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pellucid.base.errors import ModelError
 from pellucid.base.files import write_atomically
 from pellucid.base.plots import have_matplotlib, plot_curves
+from pellucid.base.progress import say
 
 
 class Record:
     """The metrics of a run, one row an event; appended to while it trains.
 
     A run that goes on from step k first drops the rows after k: they belong to steps that are done again.
+
+    Raises:
+        ModelError: a row of before is damaged.
     """
 
     def __init__(self, directory: Path, step: int) -> None:
@@ -49,8 +54,30 @@ class Record:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a ``metrics.jsonl``; a last line that was cut off by a crash is left out."""
+    """The rows of a ``metrics.jsonl``. A last line that was cut off by a crash is left out, with a warning.
+
+    Raises:
+        ModelError: another line is damaged.
+    """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    *lines, rest = path.read_bytes().split(b"\n")
+    if rest:  # rows end with a line feed
+        say(f"warning: {path}:{len(lines) + 1}: the last line was cut off and is left out")
+    return [_row(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
+
+
+def _row(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        row: Any = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        row = None
+    if not isinstance(row, dict) or type(row.get("step")) is not int:
+        raise ModelError(
+            "the record of the run is damaged",
+            where=place,
+            expected="a JSON object with a step",
+            found=repr(line[:60].decode("utf-8", "replace")),
+            advice="delete the line; the run itself does not need it",
+        )
+    return row

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pellucid.base.config import ModelConfig, RunConfig, StackConfig
+from pellucid.base.errors import UsageError
 from pellucid.base.presets import MODEL_PRESETS
+from pellucid.base.published import PUBLISHED
 from pellucid.base.recipe import from_dict, read
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -30,8 +33,38 @@ def test_shapes(name: str, shape: tuple[int, int, int, int, float]) -> None:
     assert from_dict(ModelConfig, MODEL_PRESETS[name], "presets") == expected
 
 
-def test_there_are_no_others() -> None:
-    assert sorted(MODEL_PRESETS) == ["paper-base", "paper-big", "small", "tiny"]
+def test_there_are_no_others_but_the_published_ones() -> None:
+    assert sorted(MODEL_PRESETS.keys() - PUBLISHED.keys()) == ["small", "tiny"]
+    assert PUBLISHED.keys() < MODEL_PRESETS.keys()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_recipe_names_a_published_model(name: str, tmp_path: Path) -> None:
+    """Its shape is taken, and the vocabulary left to the tokenizer."""
+    published = PUBLISHED[name].config
+    task = {"encoder-decoder": "translation", "encoder": "masked_lm", "decoder": "language_modelling"}[published.architecture]
+    task = "picture_classification" if published.picture.patch else task
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"task: {task}\nmodel:\n  preset: {name}\n", encoding="utf-8")
+    assert read(recipe).model == replace(published, source_vocabulary=0, target_vocabulary=0)
+
+
+def test_what_is_said_beside_a_published_model_wins(tmp_path: Path) -> None:
+    """BERT's shape for classes of texts, with half of its layers."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("task: classification\nmodel: {preset: bert-base}\n", encoding="utf-8")
+    model = read(recipe, ["model.encoder.n_layers=6", "model.head.pool=class", "model.tie=none"]).model
+    bert = PUBLISHED["bert-base"].config
+    assert model.encoder == replace(bert.encoder, n_layers=6)
+    assert model.head == replace(bert.head, pool="class")
+    assert (model.norm_epsilon, model.embedding) == (1e-12, bert.embedding)
+
+
+def test_a_published_model_that_does_not_fit_the_task_is_refused(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("task: language_modelling\nmodel:\n  preset: bert-base\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"recipe.yaml:3: model.architecture: .*needs \"decoder\""):
+        read(recipe)
 
 
 def test_the_paper_is_the_default() -> None:

@@ -150,6 +150,17 @@ def test_a_line_does_not_tear_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "20/40" in after
 
 
+def test_a_line_after_a_bar_is_plain(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without tqdm's lock, in which an interruption would turn into another error."""
+    put_up_a_terminal(monkeypatch)
+    with Progress(2, "steps", "training") as shown:
+        shown.update(2)
+    monkeypatch.setattr("tqdm.tqdm.write", None)
+    terminal = put_up_a_terminal(monkeypatch)
+    say("a word")
+    assert terminal.getvalue() == "a word\n"
+
+
 def test_a_line_without_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "tqdm", raising=False)
     say("one line")

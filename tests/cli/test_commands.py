@@ -318,6 +318,14 @@ class TestWholeProcesses:
         assert "pellucid.cli.main" in imported
         assert imported.isdisjoint({"torch", "numpy", "tokenizers", "sacrebleu", "matplotlib"})
 
+    def test_a_translation_needs_no_compiler(self, learnt: Path) -> None:
+        """Torch imports its own for a second when a model is outlined carelessly."""
+        command = [sys.executable, "-X", "importtime", "-m", "pellucid", "translate", str(learnt)]
+        finished = subprocess.run(command, input=b"a\n", env=ENVIRONMENT, capture_output=True, check=True)
+        imported = {line.rpartition("|")[2].strip() for line in finished.stderr.decode().split("\n")}
+        assert "pellucid.model.build" in imported
+        assert imported.isdisjoint({"torch._dynamo", "sympy", "sacrebleu", "matplotlib"})
+
     def test_texts_are_utf8_whatever_the_environment_says(self, recipe: Path) -> None:
         command = [sys.executable, "-m", "pellucid", "train", str(recipe), "data.source=français", "--print_config"]
         finished = subprocess.run(command, env=ENVIRONMENT, capture_output=True, check=True)

@@ -124,6 +124,14 @@ class TestData:
         assert "standard input:2: not UTF-8" in err
         assert "byte 0xe9 at byte 2 of the line" in err
 
+    def test_a_split_that_nobody_gave(self, pellucid: Run, model: Path, said: Said) -> None:
+        config = json.loads((model / "config.json").read_text())
+        config["data"] |= {"directory": None, "train": ["a.tsv"], "dev": ["b.tsv"]}
+        (model / "config.json").write_text(json.dumps(config))
+        assert pellucid("evaluate", model, "--split", "compositional") == 2
+        err = said()
+        assert "no data given for the split compositional\n  expected: train, dev\n  do next:  ask for one of these" in err
+
     def test_a_split_that_is_not_there(self, pellucid: Run, learnt: Path, said: Said) -> None:
         assert pellucid("evaluate", learnt, "--split", "compositional") == 3
         err = said()

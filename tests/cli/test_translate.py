@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pellucid.base.progress import Progress
 from pellucid.decoding import search as searching
 from pellucid.tasks import translator as using
 from pellucid.tasks.translator import Translator
@@ -186,6 +187,17 @@ class TestTranslate:
         assert pellucid("translate", learnt) == 0
         assert out.getvalue().count("\n") == 1
         assert err.getvalue() == ""
+
+    @pytest.mark.parametrize("name", ["-", "in.txt"])
+    def test_the_bar_counts_every_line(
+        self, pellucid: Run, feed: Feed, learnt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        told: list[tuple[int | None, int]] = []
+        monkeypatch.setattr(Progress, "update", lambda self, n: told.append((self.total, n)))
+        (tmp_path / "in.txt").write_bytes(b"a b\n\nc\n")
+        feed(b"a b\n\nc\n")
+        assert pellucid("translate", learnt, "-" if name == "-" else tmp_path / name) == 0
+        assert told == [(None if name == "-" else 3, 1), (None if name == "-" else 3, 2)]
 
     def test_a_mistake_further_on_when_nobody_reads_any_more(
         self, pellucid: Run, feed: Feed, learnt: Path, monkeypatch: pytest.MonkeyPatch

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import tokenizers
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from pellucid.base.recipe import read
 from pellucid.data import corpus
@@ -16,6 +18,8 @@ from pellucid.data import corpus
 README = Path(__file__).parents[2] / "README.md"
 BLOCK = re.compile(r"<!-- test: (\w+) -->\n```\w*\n(.*?)```", re.DOTALL)
 SHORT = "training.steps=4 training.validate_every=2 training.validate_sentences=2 checkpoints.every=2 training.batch_tokens=256"
+
+SHORT_TAGS = "--quiet training.steps=4 training.validate_every=2 checkpoints.every=2"
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +59,7 @@ def run(command: str, directory: Path) -> str:
 
 
 def test_every_block_of_the_readme_is_run_here(blocks: dict[str, str]) -> None:
-    assert set(blocks) == {"recipe", "train", "use", "python", "tap"}
+    assert set(blocks) == {"recipe", "train", "use", "tags", "public", "python", "tap"}
     shown = README.read_text(encoding="utf-8").count("```") // 2
     assert shown == len(blocks) + 2  # and `make demo` and `make test`, which CI and people run
 
@@ -74,6 +78,23 @@ def test_the_commands_that_use_a_model(directory: Path, blocks: dict[str, str]) 
     assert "BLEU" in output
     assert '"perplexity"' in output
     assert (directory / "out.en").read_text(encoding="utf-8").count("\n") == 3
+
+
+def test_another_task(directory: Path, blocks: dict[str, str]) -> None:
+    (directory / "recipes").symlink_to(README.parent / "recipes")
+    output = run(blocks["tags"].replace("runs/tags-fr\n", f"runs/tags-fr {SHORT_TAGS}\n", 1), directory)
+    assert re.fullmatch(r"la/[A-Z]+ pizza/[A-Z]+ est/[A-Z]+ sortie/[A-Z]+ du/[A-Z]+ four/[A-Z]+\n", output)
+
+
+def test_a_public_model(directory: Path, blocks: dict[str, str]) -> None:
+    """A toy in the place of the real one: its directory has the same files."""
+    library = tokenizers.ByteLevelBPETokenizer()
+    library.train_from_iterator(["the encoder reads the sentence"], 270, show_progress=False)
+    config = GPT2Config(vocab_size=270, n_positions=64, n_embd=24, n_layer=2, n_head=3, bos_token_id=0, eos_token_id=0)
+    GPT2LMHeadModel(config).save_pretrained(directory / "gpt2")
+    library.save(str(directory / "gpt2" / "tokenizer.json"))
+    assert run(blocks["public"], directory).startswith("The encoder reads the sentence and")
+    assert (directory / "gpt2-again" / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize("name", ["python", "tap"])

@@ -16,9 +16,9 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 
 import pytest
 
-from pellucid.base.config import RunConfig
+from pellucid.base.config import ModelConfig, RunConfig
 from pellucid.base.presets import MODEL_PRESETS
-from pellucid.base.recipe import read, to_dict
+from pellucid.base.recipe import from_dict, read, to_dict
 from pellucid.base.taps import TABLE, TapRow
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -35,13 +35,13 @@ MEANINGS = {
     "text.tokenizer": "bpe, unigram and byte can hold any text; word and character know what the training split held",
     "data.corpus": "`builtin`, or a public set by name (`pellucid data` lists them)",
     "data.directory": "a folder with `train.*`, `dev.*` and `test.*`",
-    "data.train": "one file (tab-separated or JSON Lines), or two aligned files: source, target",
+    "data.train": "one file, or two aligned ones: source, target",
     "data.dev": "the same, for validation",
     "data.test": "the same, for `pellucid evaluate`",
-    "data.target": "the same for the other side",
-    "data.on_long": "what becomes of a pair with a side longer than `data.max_length`",
-    "data.on_empty": "what becomes of a pair with a side that is empty or only white space",
-    "data.on_bad_utf8": "what becomes of a pair with bytes that are not UTF-8; replace: by U+FFFD",
+    "data.target": "the same for the other side, if there is one; built-in corpus also: `tags`",
+    "data.on_long": "what becomes of an example with a text longer than `data.max_length`",
+    "data.on_empty": "what becomes of an example with a text that is empty or only white space",
+    "data.on_bad_utf8": "what becomes of an example with bytes that are not UTF-8; replace: by U+FFFD",
     "optimizer.beta1": "decay of Adam's mean of the gradient",
     "optimizer.beta2": "decay of Adam's mean of the squared gradient",
     "optimizer.epsilon": "added to the root of the latter",
@@ -158,14 +158,25 @@ def recipe_page() -> str:
 
 
 def presets() -> list[str]:
-    """The shapes that model.preset names."""
+    """The shapes that model.preset names: those of the paper's kind in a table, the other published ones on their own page."""
     header = ("preset", "`d_model`", "`n_layers`", "`n_heads`", "`d_ff`", "`dropout`")
-    rows = []
-    for name, shape in MODEL_PRESETS.items():
-        assert shape["encoder"] == shape["decoder"], "the table shows one of them"
-        numbers = (shape["d_model"], *shape["encoder"].values(), shape.get("dropout", RunConfig().model.dropout))
-        rows.append((f"`{name}`", *map(str, numbers)))
-    return ["`model.preset` names a shape, the same on both sides; what is said beside it wins.", "", *table(header, rows)]
+    rows, others = [], []
+    for name, values in MODEL_PRESETS.items():
+        model = from_dict(ModelConfig, values, "presets")
+        stack = model.encoder
+        sizes = {"d_model": model.d_model, "encoder": stack, "decoder": stack, "dropout": model.dropout}
+        if model == ModelConfig(**sizes):
+            numbers = (model.d_model, stack.n_layers, stack.n_heads, stack.d_ff, model.dropout)
+            rows.append((f"`{name}`", *map(str, numbers)))
+        else:
+            others.append(f"`{name}`")
+    return [
+        "`model.preset` names a shape, the same on both sides; what is said beside it wins.",
+        "",
+        *table(header, rows),
+        "",
+        f"Shapes of published models, with other parts ([the family](family.md)): {', '.join(others)}.",
+    ]
 
 
 def taps_page() -> str:

@@ -162,7 +162,7 @@ def exported(ours: EncoderDecoder, theirs: Any, family: Family, described: Descr
     architecture, weights = type(theirs).__name__, ours.state_dict()
     pieces = family.pieces(described.model, architecture)
     written, settings = to_theirs(pieces, weights), family.settings(described, architecture)
-    again = to_ours(pieces, relevant(family, pieces, written), shapes_of(ours), "memory")
+    again = to_ours(pieces, relevant(family, pieces, written, torch.equal), shapes_of(ours), "memory")
     assert again.keys() == weights.keys()
     assert all(torch.equal(again[name], weights[name]) for name in weights)
     assert family.describe(settings, architecture) == described

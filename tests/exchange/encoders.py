@@ -55,7 +55,7 @@ def _mapped(
 ) -> dict[str, Tensor]:
     pieces = family.pieces(described.model, architecture)
     shapes = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
-    return to_ours(pieces, relevant(family, pieces, weights), shapes, "memory")
+    return to_ours(pieces, relevant(family, pieces, weights, torch.equal), shapes, "memory")
 
 
 def texts(vocabulary: int, first: int = 3) -> Tensor:

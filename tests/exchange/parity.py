@@ -48,15 +48,15 @@ def converted(theirs: nn.Module, family: Family) -> tuple[Transformer, Described
     """The same model here."""
     config: Any = theirs.config
     architecture = type(theirs).__name__
-    described = family.describe(config.to_dict(), architecture)
+    copies = tied_names(theirs)
+    found = {name: weight for name, weight in theirs.state_dict().items() if name not in copies}
+    described = family.settle(family.describe(config.to_dict(), architecture), found)
     pieces = family.pieces(described.model, architecture)
     ours = build(described.model).double().eval()
     for module in ours.modules():
         if isinstance(module, SinusoidalPositions):
             module.initialise()
-    copies = tied_names(theirs)
-    found = {name: weight for name, weight in theirs.state_dict().items() if name not in copies}
-    ours.load_state_dict(to_ours(pieces, relevant(family, pieces, found), shapes_of(ours), "memory"))
+    ours.load_state_dict(to_ours(pieces, relevant(family, pieces, found, torch.equal), shapes_of(ours), "memory"))
     return ours, described
 
 
@@ -84,7 +84,7 @@ def worst_gradient(ours: Transformer, theirs: nn.Module, family: Family, describ
     pieces = family.pieces(described.model, type(theirs).__name__)
     found = {name: parameter.grad for name, parameter in ours.named_parameters()}
     gradients = {name: parameter.grad for name, parameter in theirs.named_parameters() if parameter.grad is not None}
-    expected = to_ours(pieces, relevant(family, pieces, gradients), shapes_of(ours), "memory")
+    expected = to_ours(pieces, relevant(family, pieces, gradients, torch.equal), shapes_of(ours), "memory")
     assert expected.keys() == found.keys()
     largest = 0.0
     for name, gradient in found.items():

@@ -141,8 +141,24 @@ def test_a_file_without_the_prefix() -> None:
     ours, described = same_model(theirs, FAMILY)
     pieces = FAMILY.pieces(described.model, CLASS)
     weights = {name.removeprefix("model."): weight for name, weight in theirs.state_dict().items() if name != "lm_head.weight"}
-    again = to_ours(pieces, relevant(FAMILY, pieces, weights), shapes_of(ours), "memory")
+    again = to_ours(pieces, relevant(FAMILY, pieces, weights, torch.equal), shapes_of(ours), "memory")
     assert all(torch.equal(again[name], weight) for name, weight in ours.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["BartModel", CLASS])
+def test_copies_of_the_embedding_must_be_copies(name: str) -> None:
+    """With the prefix and without it, in the class that has it and in the one that has not."""
+    whole_model = theirs_for("bart")
+    theirs = whole_model.model if name == "BartModel" else whole_model
+    _, described = converted(theirs, FAMILY)
+    pieces, weights = FAMILY.pieces(described.model, name), dict(theirs.state_dict())
+    known = {each for piece in pieces for each in piece.theirs}
+    assert relevant(FAMILY, pieces, weights, torch.equal).keys() == known
+    for copy in ("encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"):
+        full = copy.removeprefix("model.") if name == "BartModel" else copy
+        if full in weights:
+            with pytest.raises(ModelError, match="tied"):
+                relevant(FAMILY, pieces, weights | {full: weights[full] + 1}, torch.equal)
 
 
 def test_description() -> None:

@@ -118,6 +118,14 @@ def test_both_of_tied_matrices_and_old_buffers(tmp_path: Path) -> None:
         torch.testing.assert_close(logits(tmp_path / f"ours{number}", prompts(V)), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_copy_of_a_tied_matrix_with_other_numbers(tmp_path: Path) -> None:
+    saved("gpt2", tmp_path / "theirs")
+    for other in (torch.ones(V, 24), torch.ones(V, 25), torch.ones(V, 24).half()):
+        alter(tmp_path / "theirs", lambda weights, other=other: weights.update({"lm_head.weight": other}))
+        with pytest.raises(ModelError, match=r"lm_head\.weight: [\s\S]*tied[\s\S]*those of transformer\.wte\.weight"):
+            import_model(tmp_path / "theirs", tmp_path / "ours")
+
+
 # What is refused
 
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {
@@ -131,13 +139,21 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "no class": ({"architectures": None}, "GPT2LMHeadModel"),
     "classes": ({"architectures": [["GPT2LMHeadModel"]]}, "GPT2LMHeadModel"),
     "another part": ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
-    "text for a number": ({"n_embd": "24"}, "config.json"),
-    "a fraction": ({"n_layer": 2.0}, "config.json"),
-    "a list": ({"vocab_size": [300]}, "config.json"),
-    "text for true": ({"layer_norm_epsilon": "small"}, "config.json"),
+    "text for a number": ({"n_embd": "24"}, "theirs/config.json: n_embd"),
+    "a fraction": ({"n_layer": 2.0}, "theirs/config.json: n_layer"),
+    "a list": ({"vocab_size": [300]}, "theirs/config.json: vocab_size"),
+    "text for a small number": ({"layer_norm_epsilon": "small"}, "theirs/config.json: layer_norm_epsilon"),
+    "a number for true": ({"tie_word_embeddings": 1}, "theirs/config.json: tie_word_embeddings"),
+    "true for a number": ({"attn_pdrop": True}, "theirs/config.json: attn_pdrop"),
+    "nothing": ({"n_head": None}, "theirs/config.json: n_head"),
     "heads that do not fit": ({"n_head": 7}, "n_heads"),
-    "no heads": ({"n_head": 0}, "n_heads"),
-    "below nothing": ({"n_embd": -24}, "config.json"),
+    "no heads": ({"n_head": 0}, "theirs/config.json: n_head"),
+    "below nothing": ({"n_embd": -24}, "theirs/config.json: n_embd"),
+    "layers beyond measure": ({"n_layer": 10**9}, "theirs/config.json: n_layer"),
+    "layers beyond the weights": ({"n_layer": 10**4}, "weights are missing"),
+    "a vocabulary beyond measure": ({"vocab_size": 2**31 - 1}, "weights are missing"),
+    "a width beyond counting": ({"n_embd": 10**4000}, "theirs/config.json"),
+    "half a character": ({"n_embd": "\ud800"}, "not what it should be"),
     "another width": ({"n_embd": 27}, "another shape"),
     "another vocabulary": ({"vocab_size": 301}, "another shape"),
     "another length": ({"n_positions": 30}, "another shape"),
@@ -175,7 +191,7 @@ def test_settings_by_a_link_out_of_the_directory(tmp_path: Path) -> None:
     saved("gpt2", tmp_path / "theirs")
     (tmp_path / "theirs" / "config.json").rename(tmp_path / "outside.json")
     (tmp_path / "theirs" / "config.json").symlink_to(tmp_path / "outside.json")
-    with pytest.raises(ModelError, match="leads out of the directory"):
+    with pytest.raises(ModelError, match=r"leads out of the directory[\s\S]*cp -rL[\s\S]*name on the hub"):
         import_model(tmp_path / "theirs", tmp_path / "ours")
 
 

@@ -24,10 +24,12 @@ from encoder_decoders import (
     with_bias,
 )
 from parity import randomised, worst
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pellucid.base.config import EmbeddingConfig, ModelConfig, PositionalConfig
 from pellucid.base.errors import ModelError
+from pellucid.exchange.convert import open_source
 from pellucid.exchange.mapping import relevant
 from pellucid.exchange.marian import FAMILY
 
@@ -154,7 +156,7 @@ def test_copies_of_tied_matrices_are_left_out(name: str) -> None:
     theirs = theirs_for(name)
     _, described = same_model(theirs, FAMILY)
     pieces = FAMILY.pieces(described.model, CLASS)
-    found = relevant(FAMILY, pieces, theirs.state_dict())
+    found = relevant(FAMILY, pieces, theirs.state_dict(), torch.equal)
     assert found.keys() == {name for piece in pieces for name in piece.theirs}
 
 
@@ -172,3 +174,17 @@ def test_copies_of_tied_matrices_are_left_out(name: str) -> None:
 def test_what_is_refused(setting: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match="Marian model has"):
         FAMILY.describe(SHAPE | setting, CLASS)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_table_of_positions_in_the_file_must_be_the_one_that_is_computed(dtype: torch.dtype, tmp_path: Path) -> None:
+    theirs = MARIAN.MarianMTModel(MARIAN.MarianConfig(**SHAPE))
+    theirs.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    table, name = sines(29, SHAPE["d_model"]).to(dtype), "model.encoder.embed_positions.weight"
+    save_file({**weights, name: table}, tmp_path / "model.safetensors")
+    open_source(tmp_path)
+    for other in (table.roll(1, 0), table[:-1].clone()):
+        save_file({**weights, name: other}, tmp_path / "model.safetensors")
+        with pytest.raises(ModelError, match=name):
+            open_source(tmp_path)

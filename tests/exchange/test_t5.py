@@ -22,10 +22,12 @@ from encoder_decoders import (
 from parity import randomised, worst
 from torch import Tensor, nn
 
+import pellucid
 from pellucid.base.config import EmbeddingConfig, HeadConfig, ModelConfig, PositionalConfig, RelativeConfig
 from pellucid.base.errors import ModelError
 from pellucid.exchange.mapping import relevant
 from pellucid.exchange.t5 import FAMILY
+from pellucid.tasks.imports import export_model, import_model
 
 T5 = pytest.importorskip("transformers.models.t5.modeling_t5")
 TOLERANCE = 1e-9
@@ -42,6 +44,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     },
     "silu": {"feed_forward_proj": "gated-silu", "tie_word_embeddings": False, "d_kv": 4, "num_decoder_layers": 1},
 }
+CONFIGURATIONS["1.1 made anew"] = {**CONFIGURATIONS["1.1"], "d_kv": 4}  # transformers 5 ties its output matrix
 every = pytest.mark.parametrize("name", CONFIGURATIONS)
 
 
@@ -49,7 +52,7 @@ def theirs_for(name: str) -> Any:
     """A model of theirs; an output matrix of its own for 1.1, as its files have it."""
     config = T5.T5Config(**SHAPE | CONFIGURATIONS[name], decoder_start_token_id=0)
     model = T5.T5ForConditionalGeneration(config)
-    if not config.scale_decoder_outputs:
+    if not config.scale_decoder_outputs and name != "1.1 made anew":
         model.lm_head.weight = nn.Parameter(torch.empty(37, 12))
         model.all_tied_weights_keys.pop("lm_head.weight")
     model = randomised(model)
@@ -164,9 +167,34 @@ def test_description() -> None:
 @pytest.mark.parametrize(
     "said", [{"tie_word_embeddings": False}, {"tie_word_embeddings": True, "scale_decoder_outputs": False}]
 )
-def test_1_1_is_known_by_either_setting(said: dict[str, bool]) -> None:
-    model = FAMILY.describe(SHAPE | said, "T5ForConditionalGeneration").model
-    assert (model.tie, model.head.scale) == ("embeddings", False)
+def test_1_1_is_known_by_either_setting_and_the_names_in_its_file_tell_what_is_tied(said: dict[str, bool]) -> None:
+    described = FAMILY.describe(SHAPE | said, "T5ForConditionalGeneration")
+    for names, tie in (({"shared.weight", "lm_head.weight"}, "embeddings"), ({"shared.weight"}, "all")):
+        model = FAMILY.settle(described, names).model
+        assert (model.tie, model.head.scale) == (tie, False)
+
+
+def test_the_first_release_is_tied_whatever_its_file_holds() -> None:
+    described = FAMILY.describe(SHAPE, "T5ForConditionalGeneration")
+    assert FAMILY.settle(described, {"shared.weight", "lm_head.weight"}) == described
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_one_made_anew_goes_there_and_back(scaled: bool, tmp_path: Path) -> None:
+    """What ``save_pretrained`` writes, with and without "tie_word_embeddings" false, through our files, gives its logits."""
+    config = T5.T5Config(**SHAPE, tie_word_embeddings=scaled, decoder_start_token_id=0)
+    theirs = randomised(T5.T5ForConditionalGeneration(config)).float()
+    theirs.save_pretrained(tmp_path / "theirs")
+    model = import_model(tmp_path / "theirs", tmp_path / "ours").model
+    assert (model.tie, model.head.scale) == ("all", scaled)
+    assert export_model(tmp_path / "ours", tmp_path / "back") == "T5ForConditionalGeneration"
+    back = T5.T5ForConditionalGeneration.from_pretrained(tmp_path / "back")
+    source, target = source_ids(37), target_ids(37)
+    ours = pellucid.load(tmp_path / "ours")
+    with torch.no_grad():
+        expected = whole(theirs, source, target)
+        assert torch.equal(whole(back, source, target), expected)
+        torch.testing.assert_close(ours.logits(source, target_ids=target), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -185,6 +213,14 @@ def test_names_of_old_files() -> None:
     pieces = FAMILY.pieces(described.model, "T5WithLMHeadModel")
     weights = {name: weight for name, weight in theirs.state_dict().items() if name != "shared.weight"}
     weights["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"] = torch.zeros(32, 3)
-    found = relevant(FAMILY, pieces, weights)
+    found = relevant(FAMILY, pieces, weights, torch.equal)
     assert found.keys() == {name for piece in pieces for name in piece.theirs}
     assert torch.equal(found["shared.weight"], weights["lm_head.weight"])
+
+
+def test_tied_matrices_that_differ_are_refused() -> None:
+    theirs = theirs_for("t5")
+    _, described = same_model(theirs, FAMILY)
+    weights = dict(theirs.state_dict()) | {"decoder.embed_tokens.weight": torch.ones(37, 12, dtype=torch.float64)}
+    with pytest.raises(ModelError, match=r"decoder\.embed_tokens\.weight[\s\S]*those of shared\.weight"):
+        relevant(FAMILY, FAMILY.pieces(described.model, "T5ForConditionalGeneration"), weights, torch.equal)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pellucid.base.config import ModelConfig, StackConfig
 from pellucid.base.presets import MODEL_PRESETS
+from pellucid.base.recipe import from_dict
 from pellucid.model.build import build, initialise
 from pellucid.model.dropout import Dropout
 from pellucid.model.transformer import EncoderDecoder, Transformer
@@ -34,9 +35,7 @@ NO_DROPOUT = Dropout(0.0)
 
 def preset(name: str, **changes: Any) -> ModelConfig:
     """The preset of that name with other values laid over it."""
-    shape = dict(MODEL_PRESETS[name])
-    stacks = {side: StackConfig(**shape.pop(side)) for side in ("encoder", "decoder")}
-    return ModelConfig(**{**shape, **stacks, **changes})
+    return replace(from_dict(ModelConfig, MODEL_PRESETS[name], "presets"), **changes)
 
 
 def make(seed: int = 1, dtype: torch.dtype = torch.float64, **changes: Any) -> EncoderDecoder:

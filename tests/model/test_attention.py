@@ -12,7 +12,9 @@ from examples import NO_DROPOUT, close
 from torch import Tensor, nn
 
 from pellucid.base.taps import Tap
-from pellucid.model.attention import Additive, DotProduct, MultiHeadAttention, Score, attend, attend_in_steps
+from pellucid.model import attention
+from pellucid.model.attention import LONG, Additive, DotProduct, MultiHeadAttention, Score, attend, attend_in_steps
+from pellucid.model.dropout import Dropout
 from pellucid.model.masks import Mask, ResolvedMask
 
 B, H, T, S, K = 2, 3, 4, 5, 6  # batch, heads, queries, keys, width of a head
@@ -100,6 +102,68 @@ def test_the_fast_form_and_the_definition_agree(kind: str, mask: str) -> None:
     in_steps = attend_in_steps(*slow, score, rule, NO_DROPOUT, Tap(untapped))
     for left, right in zip(gradients, torch.autograd.grad(in_steps.square().sum(), slow), strict=True):
         close(left, right)
+
+
+def long_inputs(queries: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    shapes = (B, H, queries, K), (B, H, LONG, K), (B, H, LONG, K)
+    return [numbers(*shape, seed=seed).to(dtype).requires_grad_() for seed, shape in enumerate(shapes, start=1)]
+
+
+LONG_KEYS = torch.arange(LONG) < torch.tensor([[LONG - 7], [0]])  # of the second row nothing may be attended to
+LONG_MASKS: dict[str, Callable[[int], ResolvedMask | None]] = {
+    "none": lambda queries: None,
+    "padding": lambda queries: Mask(LONG_KEYS).resolve(queries, LONG, like=numbers(1)),
+    "causal": lambda queries: Mask(causal=True).resolve(queries, LONG, like=numbers(1)),
+    "both": lambda queries: Mask(LONG_KEYS, causal=True).resolve(queries, LONG, like=numbers(1)),
+    "bias": lambda queries: Mask().resolve(queries, LONG, like=numbers(1), bias=numbers(1, H, queries, LONG, seed=4)),
+    "all": lambda queries: Mask(LONG_KEYS, causal=True).resolve(
+        queries, LONG, like=numbers(1), bias=numbers(1, H, queries, LONG, seed=4)
+    ),
+}
+
+
+@pytest.mark.parametrize("queries", [1, 5, LONG])
+@pytest.mark.parametrize("mask", LONG_MASKS)
+def test_the_fused_form_and_the_definition_agree(mask: str, queries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = fused_calls(monkeypatch)
+    score, rule = scorer("dot"), LONG_MASKS[mask](queries)
+    fused, slow = long_inputs(queries), long_inputs(queries)
+    z = attend(*fused, score, rule, NO_DROPOUT)
+    assert len(calls) == 1
+    in_steps = attend_in_steps(*slow, score, rule, NO_DROPOUT, Tap(untapped))
+    close(z, in_steps)
+    gradients = torch.autograd.grad(z.square().sum(), fused)
+    for left, right in zip(gradients, torch.autograd.grad(in_steps.square().sum(), slow), strict=True):
+        close(left, right)
+
+
+def fused_calls(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Grows by one with each call of torch's fused attention."""
+    calls: list[None] = []
+    true_one = torch.nn.functional.scaled_dot_product_attention
+
+    def counted(*args: object, **named: object) -> Tensor:
+        calls.append(None)
+        return true_one(*args, **named)
+
+    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", counted)
+    return calls
+
+
+def test_what_the_fused_form_cannot_do_or_does_slowly_is_left_to_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = fused_calls(monkeypatch)
+    causal, dot = Mask(causal=True), scorer("dot")
+    attend(*inputs(), dot, resolved("causal"), NO_DROPOUT)  # short
+    learned = numbers(1, H, LONG, LONG).requires_grad_()
+    attend(*long_inputs(LONG), dot, causal.resolve(LONG, LONG, like=numbers(1), bias=learned), NO_DROPOUT)
+    attend(*long_inputs(LONG), dot, None, Dropout(0.5).train())
+    attend(*long_inputs(LONG), scorer("additive"), None, NO_DROPOUT)
+    attend(*long_inputs(LONG, torch.bfloat16), dot, None, NO_DROPOUT)
+    query, key, value = long_inputs(LONG)
+    attend(query, key[:, :1], value[:, :1], dot, None, NO_DROPOUT)  # heads that share keys
+    assert calls == []
+    attend(*long_inputs(LONG), dot, None, Dropout(0.5).eval())
+    assert len(calls) == 1
 
 
 def test_scores_of_unit_vectors_have_variance_one_after_scaling() -> None:

@@ -83,6 +83,17 @@ def test_weights_that_are_saved_in_half_precision_are_used_in_float32(learnt: Pa
     assert_same(loaded.state_dict(), {name: weight.float() for name, weight in half.items()})
 
 
+def test_writing_to_a_loaded_model_leaves_its_file_as_it_is(learnt: Path) -> None:
+    path = learnt / "model" / "model.safetensors"
+    before = path.read_bytes()
+    model = load(learnt).model
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    assert_same(model.state_dict(), {name: weight + 1.0 for name, weight in load_file(path).items()})
+    assert path.read_bytes() == before
+
+
 def test_a_model_is_found_in_its_directory_and_in_its_run(learnt: Path) -> None:
     assert find(learnt) == learnt / "model"
     assert find(str(learnt / "model")) == learnt / "model"

@@ -139,6 +139,18 @@ def test_a_signal_during_validation_is_heard(
     assert_same(state_of(run, 20), state_of(whole_run, 20))
 
 
+def test_a_validation_leaves_nothing_to_chance(config: RunConfig, tmp_path: Path) -> None:
+    """Whatever the recipe says of drawing tokens."""
+    task = Translation(config, tmp_path)
+    model = build(task.config.model)
+    initialise(model, seed=5)
+    model.eval()
+    greedy = task.validate(model, lambda: False)
+    task.config = replace(task.config, decoding=replace(config.decoding, beams=1, temperature=2.0))
+    assert task.validate(model, lambda: False) == greedy
+    assert len(set(greedy.samples)) == 4
+
+
 def test_killed_without_warning_it_goes_on_bit_for_bit(config: RunConfig, tmp_path: Path) -> None:
     """kill -9 once the checkpoint of step 10 is there, wherever the process is by then; dropout is on."""
     config = replace(config, training=replace(config.training, steps=120))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from torch import Tensor
 import pellucid
 from pellucid.base.config import DecodingConfig
 from pellucid.base.errors import DataError, UsageError
+from pellucid.base.progress import Progress
 from pellucid.decoding.hypothesis import Hypothesis
 from pellucid.decoding.search import log_probabilities
-from pellucid.tasks.translator import Evaluation, Translator
+from pellucid.tasks.evaluation import Evaluation
+from pellucid.tasks.translator import Translator
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +30,13 @@ def translator(learnt: Path) -> Translator:
 def sentences(count: int) -> list[str]:
     chooser = random.Random(11)
     return [" ".join(chooser.choices("abcdefgh", k=chooser.randint(1, 9))) for _ in range(count)]
+
+
+def drawn(translator: Translator, temperature: float) -> Translator:
+    """The same model with a recipe that draws."""
+    decoding = DecodingConfig(beams=1, max_extra=5, temperature=temperature)
+    tokenizers = (translator.source_tokenizer, translator.target_tokenizer)
+    return Translator(translator.model, tokenizers, replace(translator.config, decoding=decoding))
 
 
 def total(translator: Translator, line: str, text: str) -> float:
@@ -58,6 +68,15 @@ class TestLoad:
         assert {weight.dtype for weight in half.model.parameters()} == {torch.bfloat16}
         assert {weight.dtype for weight in translator.model.parameters()} == {torch.float32}
         assert half.translate(["a", "b"]) == translator.translate(["a", "b"]) == ["A", "B"]
+
+    def test_threads_are_the_callers(self, learnt: Path) -> None:
+        before = torch.get_num_threads()
+        try:
+            torch.set_num_threads(before + 2)
+            pellucid.load(learnt).translate("a")
+            assert torch.get_num_threads() == before + 2
+        finally:
+            torch.set_num_threads(before)
 
     @pytest.mark.parametrize(
         ("options", "found"),
@@ -148,6 +167,28 @@ class TestTranslate:
         assert [output.text for output in found] == [*"ABCD", "", "", "", "", ""]
         assert [output.reason for output in found] == ["end"] * 4 + ["stopped"] * 4 + ["empty"]
 
+    def test_progress_is_told_batch_by_batch(self, translator: Translator) -> None:
+        """Before the first translation of the window is there; longest first, and an empty line as soon as it is read."""
+        told: list[int] = []
+        outputs = translator.translate_lines(["a b", "", "c", "d e f"], batch_items=2, done=told.append)
+        assert next(outputs)[0].reason == "end"
+        assert told == [1, 2, 1]
+
+    def test_what_is_drawn_is_the_same_in_any_batch(self, translator: Translator) -> None:
+        drawing = drawn(translator, temperature=1.5)
+        lines = sentences(40)
+        alone, *batched = (
+            [found[0].text for found in drawing.translate_lines(lines, batch_items=size, seed=3)] for size in (1, 7, 64)
+        )
+        assert batched == [alone, alone]
+        assert drawing.translate(lines[::-1], seed=3) == alone[::-1]
+        assert drawing.translate(lines, seed=4) != alone
+        assert translator.translate(lines, beams=1) != alone
+
+    def test_several_beams_search_whatever_temperature_the_recipe_has(self, translator: Translator) -> None:
+        lines = sentences(20)
+        assert drawn(translator, temperature=1.5).translate(lines, beams=3) == translator.translate(lines, beams=3)
+
     def test_a_line_longer_than_the_positions_is_cut_and_named(
         self, translator: Translator, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -216,6 +257,17 @@ class TestNumbers:
 
 
 class TestEvaluate:
+    def test_the_bar_counts_every_pair_twice(self, translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Translated, and scored for the loss: here without the pair that has an empty side."""
+        told: dict[str, int] = {}
+
+        def update(self: Progress, n: int = 1, **values: float) -> None:
+            told[self.label] = told.get(self.label, 0) + n
+
+        monkeypatch.setattr(Progress, "update", update)
+        translator.evaluate([("a b", "B A"), ("", "A"), ("c", "C")])
+        assert told == {"translating": 3, "computing the loss": 2}
+
     def test_nothing_to_score(self, translator: Translator) -> None:
         with pytest.raises(DataError, match="nothing to score"):
             translator.evaluate([])
