@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from shown import blocks_of, run
 
 from pellucid.data import corpus
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "other-tasks.md"
-BLOCKS = dict(re.findall(r"<!-- test: ([\w.]+) -->\n```\w*\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
+BLOCKS = blocks_of(PAGE)
 SHORT = "training.steps=4 training.validate_every=2 checkpoints.every=2 --quiet"
 ENDING = {"classify": r"(sees|likes)\t0\.\d+\n", "tag": "the/[A-Z]+ ", "fill": r"\t0\.\d+\n", "write": "^the teacher"}
 
@@ -45,20 +43,6 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for picture, grey in (("0", 30), ("1", 220), ("new", 200)):
             Image.fromarray(np.full((28, 28, 3), grey, np.uint8)).save(directory / name / "images" / f"{picture}.png")
     return directory
-
-
-def run(command: str, directory: Path) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    finished = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command],
-        cwd=directory,
-        env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
 
 
 @pytest.mark.parametrize("name", ["classify", "tag", "fill", "write", "restore", "look", "caption"])

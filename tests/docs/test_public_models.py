@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import tokenizers
 import torch
+from shown import blocks_of
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -33,7 +34,7 @@ from pellucid.tasks.needs import VERBS
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "use-public-models.md"
 TEXT = PAGE.read_text(encoding="utf-8")
-BLOCKS: dict[str, str] = dict(re.findall(r"<!-- test: ([\w.]+) -->\n```\w*\n(.*?)```", TEXT, re.DOTALL))
+BLOCKS = blocks_of(PAGE)
 TABLE = re.compile(r"(?<=<!-- table: classes -->\n).*?(?=<!-- end -->)", re.DOTALL)
 SHORT = "training.steps=2 training.validate_every=2 training.batch_tokens=64 checkpoints.every=2 --quiet"
 TEXTS = ["the cat sat on the mat", "the dog sat on the log", "a cat on a log is a cat"]

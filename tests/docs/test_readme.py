@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import tokenizers
+from shown import blocks_of, run
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from pellucid.base.recipe import read
 from pellucid.data import corpus
 
 README = Path(__file__).parents[2] / "README.md"
-BLOCK = re.compile(r"<!-- test: (\w+) -->\n```\w*\n(.*?)```", re.DOTALL)
 SHORT = "training.steps=4 training.validate_every=2 training.validate_sentences=2 checkpoints.every=2 training.batch_tokens=256"
-
 SHORT_TAGS = "--quiet training.steps=4 training.validate_every=2 checkpoints.every=2"
 
 
 @pytest.fixture(scope="module")
 def blocks() -> dict[str, str]:
-    return dict(BLOCK.findall(README.read_text(encoding="utf-8")))
+    return blocks_of(README)
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +38,6 @@ def directory(blocks: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
     (directory / "mine.yaml").write_text(blocks["recipe"], encoding="utf-8")
     run(blocks["train"].strip() + f" --quiet {SHORT}", directory)
     return directory
-
-
-def run(command: str, directory: Path) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    finished = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command],
-        cwd=directory,
-        env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
 
 
 def test_every_block_of_the_readme_is_run_here(blocks: dict[str, str]) -> None:

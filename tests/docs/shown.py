@@ -1,0 +1,29 @@
+"""What pages show, found and run: blocks of code with ``<!-- test: NAME -->`` on the line before."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+
+def blocks_of(page: Path) -> dict[str, str]:
+    """The blocks of a page by name."""
+    return dict(re.findall(r"<!-- test: ([\w.]+) -->\n```\w*\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
+
+
+def run(command: str, directory: Path) -> str:
+    """What a command prints, run in a directory as a reader with this environment would."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    finished = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=directory,
+        env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
