@@ -6,6 +6,8 @@ others. Of equal logits the one with the lower id stays. Legend: R rows, V vocab
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -46,3 +48,16 @@ def top_p(logits: Tensor, p: float) -> Tensor:
     removed = torch.zeros_like(sums, dtype=torch.bool)
     removed[:, 1:] = sums[:, :-1] >= p  # reached before this token
     return logits.masked_fill(torch.zeros_like(removed).scatter(1, ids, removed), -torch.inf)
+
+
+def min_p(logits: Tensor, share: float) -> Tensor:
+    """Leaves the tokens of each row of (R, V) with at least this share of the largest probability (Nguyen et al. 2024).
+
+    Where the model is sure few are left, where it is unsure many. What other filters removed changes no such share.
+
+    Args:
+        share: from 0, which leaves all, to 1, which leaves the most probable and its equals.
+    """
+    if share <= 0.0:
+        return logits
+    return logits.masked_fill(logits < logits.amax(dim=1, keepdim=True) + math.log(share), -torch.inf)

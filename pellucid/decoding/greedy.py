@@ -6,12 +6,14 @@ Legend: N sentences of the batch, R of them (rows) still being decoded, V vocabu
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isnan
 
 import torch
 from torch import Tensor
 
 from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError, has_ended
 from pellucid.decoding.ranking import largest
+from pellucid.decoding.rules import Written
 
 
 class Greedy:
@@ -46,6 +48,10 @@ class Greedy:
         self.limits, self.totals, self.tokens = self.limits[rows], self.totals[rows], self.tokens[rows]
         return rows, ids[rows]
 
+    def written(self) -> Written:
+        """What the rows have written."""
+        return Written(self.tokens, torch.tensor(self.live, device=self.limits.device), self.limits)
+
     def pick(self, log_probabilities: Tensor) -> tuple[Tensor, Tensor]:
         """Takes (R, V), gives log probability and id of the next token of each row: (R,) each."""
         return largest(log_probabilities)
@@ -55,5 +61,5 @@ class Greedy:
         for row, total, tokens in done:
             sentence = self.live[row]
             if not total > float("-inf"):
-                raise NothingToChooseError(sentence, len(tokens))
+                raise NothingToChooseError(sentence, len(tokens), bad=isnan(total))
             self.hypotheses[sentence] = [Hypothesis.close(tokens, total, end=self.end, penalty=self.penalty)]

@@ -46,18 +46,25 @@ def has_ended(ids: Tensor, end: int | None) -> Tensor:
 
 
 class NothingToChooseError(ModelError):
-    """The model's logits hold NaN or infinity, or give every permitted token the probability zero.
+    """The model's logits hold NaN or infinity, or no token that may be chosen has a probability above zero.
 
     Attributes:
         sentence: its number in the batch, from 0.
+
+    Args:
+        sentence: the same.
+        position: of the token in the output, from 1.
+        bad: whether the logits hold NaN or infinity.
     """
 
-    def __init__(self, sentence: int, position: int) -> None:
+    def __init__(self, sentence: int, position: int, *, bad: bool = True) -> None:
         self.sentence = sentence
+        damaged = "the weights are probably damaged or diverged in training: take an earlier checkpoint"
+        too_strict = "all tokens are forbidden here: ask for fewer rules (banned words, repeated n-grams, minimum length)"
         super().__init__(
             "the model gives no token that could be chosen",
             where=f"sentence {sentence} of the batch (from 0), output token {position} (from 1)",
             expected="finite logits for the tokens that may be chosen",
-            found="NaN or infinity among the logits",
-            advice="the weights are probably damaged or diverged in training: take an earlier checkpoint",
+            found="NaN or infinity among the logits" if bad else "probability zero for each of them",
+            advice=damaged if bad else too_strict,
         )

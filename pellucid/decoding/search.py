@@ -7,7 +7,7 @@ Legend: B sentences, S source length, K beams, R rows (K a sentence still search
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -15,22 +15,30 @@ from torch import Tensor
 
 from pellucid.base.config import DecodingConfig
 from pellucid.base.errors import UsageError
-from pellucid.decoding.beam import Beam
+from pellucid.decoding.beam import Beam, ConstrainedBeam
+from pellucid.decoding.constraints import Tracker, forced
 from pellucid.decoding.contract import MemoryType, Model, StateType
 from pellucid.decoding.greedy import Greedy
 from pellucid.decoding.hypothesis import Hypothesis
 from pellucid.decoding.penalties import length_penalty
+from pellucid.decoding.phrases import Phrase
+from pellucid.decoding.rules import Restrictions, Rule, Written, check, rules_of
 from pellucid.decoding.sampling import Sample
 
 
 class Strategy(Protocol):
-    """What the loop asks at every step."""
+    """What the loop asks at every step, and what has been found so far."""
 
-    live: list[int]  # sentences still searched
-    hypotheses: list[list[Hypothesis]]  # of every sentence, best first
+    live: list[int]  # number in the batch of each sentence still searched
+    hypotheses: list[list[Hypothesis]]  # of every sentence, best first; with beams a sentence still searched may have some
+    tokens: Tensor  # (R, T) what the rows have written, those of a sentence together, in the order of ``live``
 
     def choose(self, log_probabilities: Tensor) -> tuple[Tensor | None, Tensor]:
         """From the next token's log probabilities (R, V): rows that go on (None: all in place), and their tokens."""
+        ...
+
+    def written(self) -> Written:
+        """What the rows have written, for the rules."""
         ...
 
 
@@ -46,6 +54,9 @@ def search(
     n_best: int = 1,
     forbidden: Sequence[int] = (),
     seeds: Sequence[int] | Tensor | None = None,
+    rules: Sequence[Rule] = (),
+    prefixes: Sequence[Sequence[int]] | None = None,
+    required: Sequence[Sequence[Phrase]] | None = None,
 ) -> list[list[Hypothesis]]:
     """The outputs of each source sentence.
 
@@ -64,29 +75,96 @@ def search(
         forbidden: ids that are never chosen (padding, start, unknown). In scores the others keep their probabilities.
         seeds: with a temperature, (B,) one for each sentence, which gets the same text from the same seed in whatever batch it
             stands. Default: its place in this batch, from 0.
+        rules: what may not come, see :mod:`pellucid.decoding.rules`, besides those that ``config`` names. They prevail over the
+            model, and what is forced prevails over them.
+        prefixes: of each sentence, tokens that its output begins with; they count in limit and score.
+        required: of each sentence, phrases that its output must hold, see :mod:`pellucid.decoding.constraints`: each a list of
+            spellings, any one of which will do, each spelling a list of tokens.
 
     Returns:
         For each sentence 1 to ``n_best`` hypotheses, all different, best score first; fewer if there are no more.
 
     Raises:
-        UsageError: ``n_best`` is not between 1 and the number of beams; a seed is missing.
+        UsageError: ``n_best`` is not between 1 and the number of beams; a seed is missing; what is forced has no room within
+            the limit, or is itself forbidden. Raised before the model is asked anything.
         NothingToChooseError: the logits are NaN or infinite, or all permitted tokens have probability zero.
     """
+    hypotheses: list[list[Hypothesis]] = []
+    for strategy in searching(
+        model,
+        source,
+        mask,
+        config,
+        start=start,
+        end=end,
+        limits=limits,
+        n_best=n_best,
+        forbidden=forbidden,
+        seeds=seeds,
+        rules=rules,
+        prefixes=prefixes,
+        required=required,
+    ):
+        hypotheses = strategy.hypotheses
+    return hypotheses
+
+
+def searching(
+    model: Model[MemoryType, StateType],
+    source: Tensor,
+    mask: Tensor,
+    config: DecodingConfig,
+    *,
+    start: int | Tensor,
+    end: int | None,
+    limits: Tensor | None = None,
+    n_best: int = 1,
+    forbidden: Sequence[int] = (),
+    seeds: Sequence[int] | Tensor | None = None,
+    rules: Sequence[Rule] = (),
+    prefixes: Sequence[Sequence[int]] | None = None,
+    required: Sequence[Sequence[Phrase]] | None = None,
+) -> Iterator[Strategy]:
+    """The same search step by step, for whoever wants to see outputs grow: the strategy after each token of every row.
+
+    It is one object, changed by every step. With one beam, the row of a sentence still in ``live`` is what it has written so
+    far and all of it stands; the output of a sentence that is no longer there is in ``hypotheses``. Nothing is kept of an
+    iterator that is left unfinished.
+
+    Args, raises: as :func:`search`; what is asked for is checked at once, before the first step.
+    """
     _check(config, n_best)
-    with torch.inference_mode():
-        if limits is None:
-            limits = mask.sum(dim=1) + config.max_extra
-        strategy = _strategy(config, limits.to(source.device), n_best, end, seeds)
-        state = model.start(model.encode(source, mask), beams=config.beams)
-        never = torch.tensor(forbidden, dtype=torch.int64, device=source.device)
-        ids = _first_tokens(start, source).repeat_interleave(config.beams)  # (R,)
-        while strategy.live:
-            logits, state = model.step(ids[:, None], state)  # (R, 1, V)
-            values = torch.log_softmax(logits[:, -1], dim=-1, dtype=torch.float32)  # (R, V)
-            rows, ids = strategy.choose(values.index_fill_(1, never, -torch.inf))
-            if rows is not None and strategy.live:
-                state.select(rows)
-        return strategy.hypotheses
+    limits = (mask.sum(dim=1) + config.max_extra if limits is None else limits).to(source.device)
+    rules = [*rules_of(config, end), *rules]
+    check(rules, limits)
+    forcing, tracker = forced(rules, prefixes, required, limits=limits, end=end, forbidden=forbidden, beams=config.beams)
+    strategy = _strategy(config, limits, n_best, end, seeds, tracker)
+    never = torch.tensor(forbidden, dtype=torch.int64, device=source.device)
+    restrictions = Restrictions(never, config.repetition_penalty, tuple(rules), forcing)
+    return _steps(model, source, mask, strategy, start, config.beams, restrictions, tracker)
+
+
+@torch.inference_mode()  # entered again for every step, so that it does not hold for whoever takes them
+def _steps(
+    model: Model[MemoryType, StateType],
+    source: Tensor,
+    mask: Tensor,
+    strategy: Strategy,
+    start: int | Tensor,
+    beams: int,
+    restrictions: Restrictions,
+    tracker: Tracker | None,
+) -> Iterator[Strategy]:
+    state = model.start(model.encode(source, mask), beams=beams)
+    ids = _first_tokens(start, source).repeat_interleave(beams)  # (R,)
+    while strategy.live:
+        logits, state = model.step(ids[:, None], state)  # (R, 1, V)
+        rows, ids = strategy.choose(restrictions.log_probabilities(logits[:, -1], strategy.written))
+        if tracker is not None:
+            tracker.follow(rows, ids)
+        if rows is not None and strategy.live:
+            state.select(rows)
+        yield strategy
 
 
 def _check(config: DecodingConfig, n_best: int) -> None:
@@ -97,13 +175,20 @@ def _check(config: DecodingConfig, n_best: int) -> None:
 
 
 def _strategy(
-    config: DecodingConfig, limits: Tensor, n_best: int, end: int | None, seeds: Sequence[int] | Tensor | None
+    config: DecodingConfig,
+    limits: Tensor,
+    n_best: int,
+    end: int | None,
+    seeds: Sequence[int] | Tensor | None,
+    tracker: Tracker | None,
 ) -> Strategy:
     penalty = length_penalty(config.length_penalty, config.alpha)
     if config.temperature > 0.0:
         return Sample(limits, end=end, penalty=penalty, config=config, seeds=_seeds(seeds, len(limits)))
     if config.beams == 1:
         return Greedy(limits, end=end, penalty=penalty)
+    if tracker is not None:
+        return ConstrainedBeam(limits, beams=config.beams, n_best=n_best, end=end, penalty=penalty, tracker=tracker)
     return Beam(limits, beams=config.beams, n_best=n_best, end=end, penalty=penalty)
 
 

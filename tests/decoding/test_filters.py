@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pellucid.decoding.filters import tempered, top_k, top_p
+from pellucid.decoding.filters import min_p, tempered, top_k, top_p
 
 GONE = -math.inf
 
@@ -115,6 +115,42 @@ def test_top_p_of_one_removes_nothing_however_improbable() -> None:
     logits = torch.tensor([[0.0, -80.0, -700.0]], dtype=torch.float64)
     assert torch.equal(top_p(logits, 1.0), logits)
     assert top_p(logits, 1.0 - 1e-12).isfinite().tolist() == [[True, False, False]]
+
+
+# Min-p
+
+
+@pytest.mark.parametrize(
+    ("share", "kept"),
+    [
+        (0.0, [0, 1, 2, 3, 4]),
+        (0.12, [0, 1, 2, 3, 4]),
+        (0.13, [1, 2, 3, 4]),
+        (0.3, [1, 3, 4]),
+        (0.74, [1, 3]),
+        (0.76, [1]),
+        (1.0, [1]),
+    ],
+)
+def test_min_p_by_hand(share: float, kept: list[int]) -> None:
+    """The largest is 0.4: as shares of it the others are 0.125, 0.25, 0.75 and 0.375. A sure row loses all but one."""
+    sure = [0.01, 0.01, 0.01, 0.01, 0.96]
+    logits = logs(HAND, sure)
+    found = min_p(logits, share)
+    total = sum(HAND[token] for token in kept)
+    expected = [HAND[token] / total if token in kept else 0.0 for token in range(5)]
+    assert_shares(found, expected, [0.0, 0.0, 0.0, 0.0, 1.0] if share else sure)
+    assert torch.equal(found[0, kept], logits[0, kept])
+
+
+def test_min_p_of_one_leaves_the_largest_and_its_equals() -> None:
+    assert min_p(torch.tensor([[1.0, 3.0, 3.0, GONE]]), 1.0).isfinite().tolist() == [[False, True, True, False]]
+
+
+def test_min_p_sees_the_temperature_and_not_what_top_k_removed() -> None:
+    """0.1 is a quarter of 0.4. At temperature 1/2 it is a sixteenth; that others are gone changes no such share."""
+    assert min_p(tempered(logs(HAND), 0.5), 0.2).isfinite().nonzero().tolist() == [[0, 1], [0, 3]]
+    assert min_p(top_k(logs(HAND), 4), 0.2).isfinite().nonzero().tolist() == [[0, 1], [0, 2], [0, 3], [0, 4]]
 
 
 # One behind the other

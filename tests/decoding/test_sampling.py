@@ -79,6 +79,7 @@ def filtered(logits: list[float], config: DecodingConfig) -> list[float]:
         sums += weights[token] / total
         if sums >= config.top_p:
             break
+    kept = [token for token in kept if weights[token] >= config.min_p * max(weights)]
     total = sum(weights[token] for token in kept)
     return [weights[token] / total if token in kept else 0.0 for token in range(len(weights))]
 
@@ -90,6 +91,9 @@ def filtered(logits: list[float], config: DecodingConfig) -> list[float]:
         (DecodingConfig(beams=1, temperature=1.5, top_k=3), 3),
         (DecodingConfig(beams=1, temperature=1.5, top_p=0.85), 4),
         (DecodingConfig(beams=1, temperature=1.5, top_k=3, top_p=0.75), 2),  # top-p first would leave 3
+        (DecodingConfig(beams=1, temperature=1.5, min_p=0.4), 3),
+        (DecodingConfig(beams=1, temperature=0.8, min_p=0.4), 2),  # without the temperature it would leave 3
+        (DecodingConfig(beams=1, temperature=1.5, top_k=4, top_p=0.9, min_p=0.3), 4),
     ],
 )
 def test_frequencies_of_a_hundred_thousand_draws(config: DecodingConfig, possible: int) -> None:
@@ -178,6 +182,7 @@ def test_prompts_with_last_tokens_of_their_own(end: int | None) -> None:
     [
         DecodingConfig(beams=1, temperature=1.0, top_p=1e-9),
         DecodingConfig(beams=1, temperature=5.0, top_k=1),
+        DecodingConfig(beams=1, temperature=5.0, min_p=1.0),
         DecodingConfig(beams=1, temperature=1e-12),
     ],
 )

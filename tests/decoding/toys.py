@@ -89,6 +89,38 @@ class PromptToy(Toy):
         return self.table((*source, fed[0]), fed[1:])
 
 
+class Bigrams:
+    """A fast toy: each sentence has a table of its own, and the logits of the next token depend on the last one alone.
+
+    The source of a sentence is its number among the tables (N, V, V).
+    """
+
+    def __init__(self, tables: Tensor) -> None:
+        self.tables = tables
+
+    def encode(self, source: Tensor, mask: Tensor) -> Tensor:
+        return source[:, 0]
+
+    def start(self, memory: Tensor, beams: int = 1) -> BigramState:
+        return BigramState(memory.repeat_interleave(beams))
+
+    def step(self, ids: Tensor, state: BigramState) -> tuple[Tensor, BigramState]:
+        return self.tables[state.sentences[:, None], ids], state
+
+
+class BigramState:
+    def __init__(self, sentences: Tensor) -> None:
+        self.sentences = sentences
+
+    length = 0
+
+    def select(self, rows: Tensor) -> None:
+        self.sentences = self.sentences[rows]
+
+    def truncate(self, length: int) -> None:
+        raise AssertionError("never asked for")
+
+
 def random_table(seed: int, vocabulary: int = 4, spread: float = 1.5, towards_end: float = 0.0) -> Table:
     @cache
     def logits(source: Ids, tokens: Ids) -> tuple[float, ...]:
@@ -128,6 +160,7 @@ def plain_beam_search(
     config: DecodingConfig,
     n_best: int,
     forbidden: Sequence[int] = (),
+    permitted: Callable[[Ids, int], bool] = lambda tokens, token: True,
 ) -> list[tuple[float, Ids]]:
     """Beam search of one sentence that keeps nothing between steps, and always searches up to the limit."""
     alive: list[tuple[float, Ids]] = [(0.0, ())]
@@ -137,7 +170,7 @@ def plain_beam_search(
             (total + value, (*tokens, token))
             for total, tokens in alive
             for token, value in enumerate(log_softmax(next_logits(tokens)))
-            if token not in forbidden
+            if token not in forbidden and permitted(tokens, token)
         ]
         extended.sort(key=lambda one: -one[0])
         for total, tokens in extended[: config.beams]:

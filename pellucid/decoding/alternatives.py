@@ -1,0 +1,121 @@
+"""Alternatives at a position: what else the output could say there, and how it would go on.
+
+Legend: S source length, P tokens of the prefix, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pellucid.base.config import DecodingConfig
+from pellucid.base.errors import UsageError
+from pellucid.decoding.constraints import forced
+from pellucid.decoding.contract import MemoryType, Model, StateType
+from pellucid.decoding.hypothesis import Hypothesis
+from pellucid.decoding.phrases import Phrase
+from pellucid.decoding.rules import Restrictions, Rule, Written, rules_of
+from pellucid.decoding.search import search
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One token that could stand at the position.
+
+    Attributes:
+        token: its id; the end token: the output could end there.
+        log_probability: of the token after the prefix.
+        output: the whole output, prefix and token included, as the search completes it.
+    """
+
+    token: int
+    log_probability: float
+    output: Hypothesis
+
+
+def alternatives(
+    model: Model[MemoryType, StateType],
+    source: Tensor,
+    mask: Tensor,
+    config: DecodingConfig,
+    *,
+    n: int,
+    prefix: Sequence[int],
+    start: int,
+    end: int | None,
+    limit: int | None = None,
+    forbidden: Sequence[int] = (),
+    seed: int = 0,
+    rules: Sequence[Rule] = (),
+    required: Sequence[Phrase] = (),
+) -> list[Alternative]:
+    """The ``n`` most probable different tokens after a prefix, each completed by the search; the most probable first.
+
+    Args:
+        source: (1, S) int64, one sentence; mask: (1, S) bool.
+        n: at least 1; there are fewer alternatives where fewer tokens may come.
+        prefix: what the output begins with, shorter than the limit.
+        limit: most tokens of the output with its end token.
+        seed: of what is drawn, where the configuration has a temperature; the same one for each.
+        config, start, end, forbidden, rules, required: as for :func:`pellucid.decoding.search.search`, of this one sentence.
+
+    Raises:
+        UsageError: ``n`` is below 1, the prefix has no token after it, or what is asked for contradicts itself.
+    """
+    if n < 1:
+        raise UsageError("there is at least one alternative", where="n", expected="at least 1", found=n)
+    limits = mask.sum(dim=1) + config.max_extra if limit is None else torch.tensor([limit], device=source.device)
+    if len(prefix) >= int(limits[0]) or end in prefix:
+        what = "no token can come after the prefix"
+        raise UsageError(what, where="prefix", expected=f"below {int(limits[0])} tokens, no end", found=list(prefix))
+    next_ones = _after(
+        model, source, mask, config, prefix, start, end, limits, forbidden, [*rules_of(config, end), *rules], required
+    )
+    values, ids = next_ones.topk(min(n, len(next_ones)))
+    tokens = ids[values > -torch.inf].tolist()
+    n = len(tokens)
+    outputs = search(
+        model,
+        source.repeat(n, 1),
+        mask.repeat(n, 1),
+        config,
+        start=start,
+        end=end,
+        limits=limits.repeat(n),
+        forbidden=forbidden,
+        seeds=[seed] * n,
+        rules=rules,
+        prefixes=[[*prefix, token] for token in tokens],
+        required=[required] * n,
+    )
+    found = zip(tokens, values[:n].tolist(), outputs, strict=True)
+    return [Alternative(token, value, best) for token, value, (best, *_) in found]
+
+
+@torch.inference_mode()
+def _after(
+    model: Model[MemoryType, StateType],
+    source: Tensor,
+    mask: Tensor,
+    config: DecodingConfig,
+    prefix: Sequence[int],
+    start: int,
+    end: int | None,
+    limits: Tensor,
+    forbidden: Sequence[int],
+    rules: Sequence[Rule],
+    required: Sequence[Phrase],
+) -> Tensor:
+    """Log probabilities (V,) of the token after the prefix, -inf where it may not come."""
+    forcing, tracker = forced(rules, [prefix], [required], limits=limits, end=end, forbidden=forbidden, beams=1)
+    if tracker is not None:
+        for token in prefix:
+            tracker.follow(None, torch.tensor([token]))
+    logits, _ = model.step(torch.tensor([[start, *prefix]], device=source.device), model.start(model.encode(source, mask)))
+    written = Written(torch.tensor([list(prefix)], dtype=torch.int64, device=source.device), torch.zeros_like(limits), limits)
+    never = torch.tensor(forbidden, dtype=torch.int64, device=source.device)
+    restrictions = Restrictions(never, config.repetition_penalty, tuple(rules), forcing)
+    return restrictions.log_probabilities(logits[:, -1], lambda: written)[0]
