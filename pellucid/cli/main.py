@@ -24,6 +24,7 @@ from pellucid.base.errors import (
     PellucidError,
     StorageError,
 )
+from pellucid.base.progress import set_quiet
 from pellucid.cli.caption import caption
 from pellucid.cli.classify import classify
 from pellucid.cli.data import data
@@ -56,7 +57,10 @@ def main(arguments: list[str] | None = None) -> None:
     checkpoint, 5 training diverged, 6 out of memory, 130 interrupted, 143 terminated."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # texts are UTF-8 whatever the locale says
-    sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
+    try:
+        sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
+    finally:
+        set_quiet(False)  # --quiet is for one command: who calls us from Python may go on
 
 
 class _Terminated(BaseException):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pellucid import load
 from pellucid.base.config import RunConfig
-from pellucid.base.progress import set_quiet
 from pellucid.base.recipe import to_yaml
 from pellucid.cli.main import main
 from pellucid.tasks.translator import Translator
@@ -21,7 +20,7 @@ Run = Callable[..., int]
 
 
 @pytest.fixture
-def pellucid() -> Iterator[Run]:
+def pellucid() -> Run:
     """``pellucid("train", recipe, "--out", run)`` gives the exit code; capsys has what was written."""
 
     def run(*arguments: object) -> int:
@@ -30,8 +29,7 @@ def pellucid() -> Iterator[Run]:
         assert isinstance(left.value.code, int)
         return left.value.code
 
-    yield run
-    set_quiet(False)
+    return run
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from pellucid.base.config import (
     TextConfig,
     TrainingConfig,
 )
+from pellucid.base.progress import say
 from pellucid.tasks.train import train
 
 Run = Callable[..., int]
@@ -118,6 +119,13 @@ class TestClassify:
         feed(b"a good film\na \xff film\n")
         assert pellucid("classify", run_of("classification")) == 3
         assert "standard input:2" in said()
+
+
+def test_quiet_is_for_one_command(pellucid: Run, feed: Feed, capsys: Capture, run_of: Callable[[Task], Path]) -> None:
+    feed(b"the film\n")
+    assert pellucid("tag", run_of("tagging"), "--quiet") == 0
+    say("heard")
+    assert capsys.readouterr().err == "heard\n"
 
 
 class TestEvaluate:

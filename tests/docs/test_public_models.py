@@ -27,7 +27,6 @@ from transformers import (
 )
 
 import pellucid
-from pellucid.base.progress import set_quiet
 from pellucid.cli.main import main
 from pellucid.exchange.family import FAMILIES, family_of
 from pellucid.tasks.needs import VERBS
@@ -122,7 +121,6 @@ def run(block: str) -> None:
             arguments += [*SHORT.split(), "runtime.threads=1", "runtime.device=cpu", "runtime.precision=float32"]
         with pytest.raises(SystemExit) as left:
             main(arguments)
-        set_quiet(False)  # the other tests listen
         assert left.value.code == 0, line
 
 
