@@ -11,6 +11,14 @@ import math
 import torch
 from torch import Tensor
 
+from pellucid.base.config import DecodingConfig
+
+
+def filtered(logits: Tensor, config: DecodingConfig) -> Tensor:
+    """All of them as a configuration asks, in float64: temperature (above 0), then top-k, then top-p, then min-p."""
+    logits = tempered(logits.double(), config.temperature)
+    return min_p(top_p(top_k(logits, config.top_k), config.top_p), config.min_p)
+
 
 def tempered(logits: Tensor, temperature: float) -> Tensor:
     """Logits (R, V) divided by the temperature: below 1 the probable gain, above 1 the improbable (Ackley et al. 1985).

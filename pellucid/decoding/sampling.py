@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pellucid.base.config import DecodingConfig
-from pellucid.decoding.filters import min_p, tempered, top_k, top_p
+from pellucid.decoding.filters import filtered
 from pellucid.decoding.greedy import Greedy
 
 
@@ -23,7 +23,7 @@ class Sample(Greedy):
         limits: (N,) int64, most tokens of each output, the end token included.
         end: id of the end token; None: only the limit closes an output.
         penalty: the length penalty as a function of the number of tokens; it changes the score, never the choice.
-        config: ``temperature`` (above 0), then ``top_k``, then ``top_p``, then ``min_p``.
+        config: what :func:`pellucid.decoding.filters.filtered` reads.
         seeds: of each sentence.
     """
 
@@ -43,8 +43,7 @@ class Sample(Greedy):
         """Takes (R, V), gives log probability and id of the token drawn for each row: (R,) each."""
         position = self.tokens.shape[1]
         uniforms = [uniform(self.seeds[sentence], position) for sentence in self.live]
-        logits = tempered(log_probabilities.double(), self.config.temperature)
-        logits = min_p(top_p(top_k(logits, self.config.top_k), self.config.top_p), self.config.min_p)
+        logits = filtered(log_probabilities, self.config)
         ids = draw(logits, torch.tensor(uniforms, dtype=torch.float64, device=logits.device))
         return log_probabilities.gather(1, ids[:, None]).squeeze(1), ids
 

@@ -22,7 +22,7 @@ from pellucid.base.config import DecodingConfig
 from pellucid.base.errors import UsageError
 from pellucid.decoding.constraints import forced
 from pellucid.decoding.contract import Model
-from pellucid.decoding.filters import min_p, tempered, top_k, top_p
+from pellucid.decoding.filters import filtered
 from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError
 from pellucid.decoding.penalties import length_penalty
 from pellucid.decoding.ranking import largest
@@ -154,9 +154,7 @@ class _Chooser:
         if self.config.temperature == 0.0:
             _, ids = largest(values)
             return torch.zeros_like(values, dtype=torch.float64).scatter_(1, ids[:, None], 1.0)
-        logits = tempered(values.double(), self.config.temperature)
-        logits = top_p(top_k(logits, self.config.top_k), self.config.top_p)
-        return min_p(logits, self.config.min_p).softmax(dim=1)
+        return filtered(values, self.config).softmax(dim=1)
 
     def number(self, position: int, purpose: int) -> float:
         """From 0 to below 1."""
