@@ -6,19 +6,19 @@ Legend: S source length, P tokens of the prefix, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from pellucid.base.config import DecodingConfig
 from pellucid.base.errors import UsageError
-from pellucid.decoding.constraints import forced
+from pellucid.decoding.constraints import restricting
 from pellucid.decoding.contract import MemoryType, Model, StateType
 from pellucid.decoding.hypothesis import Hypothesis
 from pellucid.decoding.phrases import Phrase
-from pellucid.decoding.rules import Restrictions, Rule, Written, rules_of
-from pellucid.decoding.search import search
+from pellucid.decoding.rules import Restrictions, Rule, Written
+from pellucid.decoding.search import longest, search
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,16 @@ def alternatives(
     """
     if n < 1:
         raise UsageError("there is at least one alternative", where="n", expected="at least 1", found=n)
-    limits = mask.sum(dim=1) + config.max_extra if limit is None else torch.tensor([limit], device=source.device)
+    limits = longest(mask, config) if limit is None else torch.tensor([limit], device=source.device)
     if len(prefix) >= int(limits[0]) or end in prefix:
         what = "no token can come after the prefix"
         raise UsageError(what, where="prefix", expected=f"below {int(limits[0])} tokens, no end", found=list(prefix))
-    next_ones = _after(
-        model, source, mask, config, prefix, start, end, limits, forbidden, [*rules_of(config, end), *rules], required
-    )
+    one = replace(config, beams=1)
+    restrictions, tracker = restricting(one, rules, [prefix], [required], limits=limits, end=end, forbidden=forbidden)
+    if tracker is not None:
+        for token in prefix:
+            tracker.follow(None, torch.tensor([token]))
+    next_ones = _after(model, source, mask, [start, *prefix], restrictions, limits)
     values, ids = next_ones.topk(min(n, len(next_ones)))
     tokens = ids[values > -torch.inf].tolist()
     n = len(tokens)
@@ -100,22 +103,12 @@ def _after(
     model: Model[MemoryType, StateType],
     source: Tensor,
     mask: Tensor,
-    config: DecodingConfig,
-    prefix: Sequence[int],
-    start: int,
-    end: int | None,
+    begun: Sequence[int],
+    restrictions: Restrictions,
     limits: Tensor,
-    forbidden: Sequence[int],
-    rules: Sequence[Rule],
-    required: Sequence[Phrase],
 ) -> Tensor:
-    """Log probabilities (V,) of the token after the prefix, -inf where it may not come."""
-    forcing, tracker = forced(rules, [prefix], [required], limits=limits, end=end, forbidden=forbidden, beams=1)
-    if tracker is not None:
-        for token in prefix:
-            tracker.follow(None, torch.tensor([token]))
-    logits, _ = model.step(torch.tensor([[start, *prefix]], device=source.device), model.start(model.encode(source, mask)))
-    written = Written(torch.tensor([list(prefix)], dtype=torch.int64, device=source.device), torch.zeros_like(limits), limits)
-    never = torch.tensor(forbidden, dtype=torch.int64, device=source.device)
-    restrictions = Restrictions(never, config.repetition_penalty, tuple(rules), forcing)
+    """Log probabilities (V,) of the token after the start token and the prefix, -inf where it may not come."""
+    ids = torch.tensor([begun], dtype=torch.int64, device=source.device)  # (1, 1 + P)
+    logits, _ = model.step(ids, model.start(model.encode(source, mask)))
+    written = Written(ids[:, 1:], torch.zeros_like(limits), limits)
     return restrictions.log_probabilities(logits[:, -1], lambda: written)[0]

@@ -21,9 +21,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pellucid.base.config import DecodingConfig
 from pellucid.base.errors import UsageError
 from pellucid.decoding.phrases import Ids, Machine, Phrase, State
-from pellucid.decoding.rules import BannedWords, EndOnly, Forcing, Prefixes, Rule, Written
+from pellucid.decoding.rules import (
+    BannedWords,
+    EndOnly,
+    Forcing,
+    Prefixes,
+    Restrictions,
+    Rule,
+    Written,
+    check,
+    rules_of,
+)
 
 
 class Tracker:
@@ -118,6 +129,30 @@ class Tracker:
 
 def _columns(pairs: list[tuple[int, int]]) -> tuple[list[int], list[int]]:
     return [row for row, _ in pairs], [token for _, token in pairs]
+
+
+def restricting(
+    config: DecodingConfig,
+    rules: Sequence[Rule],
+    prefixes: Sequence[Sequence[int]] | None = None,
+    required: Sequence[Sequence[Phrase]] | None = None,
+    *,
+    limits: Tensor,
+    end: int | None,
+    forbidden: Sequence[int],
+) -> tuple[Restrictions, Tracker | None]:
+    """Everything that a request asks of the tokens, as one; and the tracker that must follow every step, if there is one.
+
+    Args: as for :func:`pellucid.decoding.search.search`; limits (N,).
+
+    Raises:
+        UsageError: what is asked for contradicts itself.
+    """
+    rules = [*rules_of(config, end), *rules]
+    check(rules, limits)
+    forcing, tracker = forced(rules, prefixes, required, limits=limits, end=end, forbidden=forbidden, beams=config.beams)
+    never = torch.tensor(forbidden, dtype=torch.int64, device=limits.device)
+    return Restrictions(never, config.repetition_penalty, tuple(rules), forcing), tracker
 
 
 def forced(

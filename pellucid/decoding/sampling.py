@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pellucid.base.config import DecodingConfig
+from pellucid.base.errors import UsageError
 from pellucid.decoding.filters import filtered
 from pellucid.decoding.greedy import Greedy
 
@@ -46,6 +47,19 @@ class Sample(Greedy):
         logits = filtered(log_probabilities, self.config)
         ids = draw(logits, torch.tensor(uniforms, dtype=torch.float64, device=logits.device))
         return log_probabilities.gather(1, ids[:, None]).squeeze(1), ids
+
+
+def seeds_of(seeds: Sequence[int] | Tensor | None, n_sentences: int) -> Sequence[int]:
+    """One for each sentence: those given, or the places in the batch, from 0.
+
+    Raises:
+        UsageError: they are not as many as the sentences.
+    """
+    if seeds is None:
+        return range(n_sentences)
+    if len(seeds) != n_sentences:
+        raise UsageError("every sentence needs one seed", expected=n_sentences, found=len(seeds), advice="give as many seeds")
+    return seeds.tolist() if isinstance(seeds, Tensor) else seeds
 
 
 def uniform(seed: int, position: int) -> float:

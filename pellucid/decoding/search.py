@@ -16,14 +16,14 @@ from torch import Tensor
 from pellucid.base.config import DecodingConfig
 from pellucid.base.errors import UsageError
 from pellucid.decoding.beam import Beam, ConstrainedBeam
-from pellucid.decoding.constraints import Tracker, forced
+from pellucid.decoding.constraints import Tracker, restricting
 from pellucid.decoding.contract import MemoryType, Model, StateType
 from pellucid.decoding.greedy import Greedy
 from pellucid.decoding.hypothesis import Hypothesis
 from pellucid.decoding.penalties import length_penalty
 from pellucid.decoding.phrases import Phrase
-from pellucid.decoding.rules import Restrictions, Rule, Written, check, rules_of
-from pellucid.decoding.sampling import Sample
+from pellucid.decoding.rules import Restrictions, Rule, Written
+from pellucid.decoding.sampling import Sample, seeds_of
 
 
 class Strategy(Protocol):
@@ -134,13 +134,9 @@ def searching(
     Args, raises: as :func:`search`; what is asked for is checked at once, before the first step.
     """
     _check(config, n_best)
-    limits = (mask.sum(dim=1) + config.max_extra if limits is None else limits).to(source.device)
-    rules = [*rules_of(config, end), *rules]
-    check(rules, limits)
-    forcing, tracker = forced(rules, prefixes, required, limits=limits, end=end, forbidden=forbidden, beams=config.beams)
+    limits = (longest(mask, config) if limits is None else limits).to(source.device)
+    restrictions, tracker = restricting(config, rules, prefixes, required, limits=limits, end=end, forbidden=forbidden)
     strategy = _strategy(config, limits, n_best, end, seeds, tracker)
-    never = torch.tensor(forbidden, dtype=torch.int64, device=source.device)
-    restrictions = Restrictions(never, config.repetition_penalty, tuple(rules), forcing)
     return _steps(model, source, mask, strategy, start, config.beams, restrictions, tracker)
 
 
@@ -167,6 +163,11 @@ def _steps(
         yield strategy
 
 
+def longest(mask: Tensor, config: DecodingConfig) -> Tensor:
+    """The limit of each output where none is given: the tokens of its source plus ``max_extra``, (B,)."""
+    return mask.sum(dim=1) + config.max_extra
+
+
 def _check(config: DecodingConfig, n_best: int) -> None:
     if not 1 <= n_best <= config.beams:
         what = "a search gives at least one output a sentence, and at most as many as it has beams"
@@ -184,20 +185,12 @@ def _strategy(
 ) -> Strategy:
     penalty = length_penalty(config.length_penalty, config.alpha)
     if config.temperature > 0.0:
-        return Sample(limits, end=end, penalty=penalty, config=config, seeds=_seeds(seeds, len(limits)))
+        return Sample(limits, end=end, penalty=penalty, config=config, seeds=seeds_of(seeds, len(limits)))
     if config.beams == 1:
         return Greedy(limits, end=end, penalty=penalty)
     if tracker is not None:
         return ConstrainedBeam(limits, beams=config.beams, n_best=n_best, end=end, penalty=penalty, tracker=tracker)
     return Beam(limits, beams=config.beams, n_best=n_best, end=end, penalty=penalty)
-
-
-def _seeds(seeds: Sequence[int] | Tensor | None, n_sentences: int) -> Sequence[int]:
-    if seeds is None:
-        return range(n_sentences)
-    if len(seeds) != n_sentences:
-        raise UsageError("every sentence needs one seed", expected=n_sentences, found=len(seeds), advice="give as many seeds")
-    return seeds.tolist() if isinstance(seeds, Tensor) else seeds
 
 
 def _first_tokens(start: int | Tensor, source: Tensor) -> Tensor:
@@ -224,11 +217,11 @@ def log_probabilities(
     Returns:
         Natural log probabilities, summed over the tokens of each output, not divided by any length penalty.
     """
-    longest = max(map(len, targets))
-    padded = [[*target, *[0] * (longest - len(target))] for target in targets]  # behind the target: never looked at
+    width = max(map(len, targets))
+    padded = [[*target, *[0] * (width - len(target))] for target in targets]  # behind the target: never looked at
     wanted = torch.tensor(padded, dtype=torch.int64, device=source.device)  # (B, T)
     lengths = torch.tensor([len(target) for target in targets], device=source.device)
-    real = torch.arange(longest, device=source.device) < lengths[:, None]  # (B, T)
+    real = torch.arange(width, device=source.device) < lengths[:, None]  # (B, T)
     with torch.inference_mode():
         fed = torch.cat((_first_tokens(start, source)[:, None], wanted[:, :-1]), dim=1)  # (B, T)
         logits, _ = model.step(fed, model.start(model.encode(source, mask)))  # (B, T, V)

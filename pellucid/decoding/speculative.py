@@ -20,14 +20,15 @@ from torch import Tensor
 
 from pellucid.base.config import DecodingConfig
 from pellucid.base.errors import UsageError
-from pellucid.decoding.constraints import forced
+from pellucid.decoding.constraints import restricting
 from pellucid.decoding.contract import Model
 from pellucid.decoding.filters import filtered
 from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError
 from pellucid.decoding.penalties import length_penalty
 from pellucid.decoding.ranking import largest
-from pellucid.decoding.rules import Restrictions, Rule, Written, rules_of
-from pellucid.decoding.sampling import draw, uniform
+from pellucid.decoding.rules import Restrictions, Rule, Written
+from pellucid.decoding.sampling import draw, seeds_of, uniform
+from pellucid.decoding.search import longest
 
 
 @dataclass(frozen=True)
@@ -91,18 +92,14 @@ def speculate(
         raise UsageError("speculative decoding has no beams", where="beams", expected=1, found=config.beams)
     if ahead < 1:
         raise UsageError("the small model must propose something", where="ahead", expected="at least 1", found=ahead)
-    if seeds is not None and len(seeds) != len(source):
-        raise UsageError("every sentence needs one seed", expected=len(source), found=len(seeds), advice="give as many seeds")
+    seeds = seeds_of(seeds, len(source))
     starts = torch.as_tensor(start).expand(len(source)).tolist()
-    limits = (mask.sum(dim=1) + config.max_extra if limits is None else limits).to(source.device)
-    rules = [*rules_of(config, end), *rules]
-    forcing, _ = forced(rules, prefixes, None, limits=limits, end=end, forbidden=forbidden, beams=1)
-    never = torch.tensor(forbidden, dtype=torch.int64, device=source.device)
-    restrictions = Restrictions(never, config.repetition_penalty, tuple(rules), forcing)
+    limits = (longest(mask, config) if limits is None else limits).to(source.device)
+    restrictions, _ = restricting(config, rules, prefixes, limits=limits, end=end, forbidden=forbidden)
     found = []
     with torch.inference_mode():
         for at in range(len(source)):
-            chooser = _Chooser(at, limits[at : at + 1], config, restrictions, at if seeds is None else int(seeds[at]))
+            chooser = _Chooser(at, limits[at : at + 1], config, restrictions, seeds[at])
             alone = _without_padding(source, mask, at)
             large, small = _Writer(model, *alone, starts[at]), _Writer(draft, *alone, starts[at])
             found.append(_write(large, small, chooser, limit=int(limits[at]), ahead=ahead, end=end))
