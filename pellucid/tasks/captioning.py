@@ -17,16 +17,17 @@ from torch import Tensor, nn
 from pellucid.base.config import DecodingConfig, RunConfig
 from pellucid.base.errors import DataError, ModelError, UsageError
 from pellucid.base.progress import Progress, say
+from pellucid.data.picture_splits import chosen
 from pellucid.data.pictures import Pictures
 from pellucid.decoding.hypothesis import NothingToChooseError
 from pellucid.decoding.search import search
 from pellucid.model.transformer import EncoderDecoder
 from pellucid.tasks.drawing import asked
-from pellucid.tasks.framing import AnyTokenizer, pad_of, start_of, unwritable
+from pellucid.tasks.framing import AnyTokenizer, end_of, pad_of, start_of, unwritable
 from pellucid.tasks.loaded import Scores
 from pellucid.tasks.model_card import card
 from pellucid.tasks.model_directory import run_tokenizer, save_model
-from pellucid.tasks.on_pictures import ROWS, Indices, OnPictures, PictureSource, ReadsPictures, chosen, in_order, many, stacked
+from pellucid.tasks.on_pictures import ROWS, Indices, OnPictures, PictureSource, ReadsPictures, in_order, many, stacked
 from pellucid.tasks.pairs import PairBatch, mean_loss, pad, pair_loss
 from pellucid.text.metrics import bleu
 from pellucid.training.protocol import Stopped, Validation
@@ -137,17 +138,6 @@ def framed(pixels: Tensor, captions: Sequence[Sequence[int]], tokenizer: AnyToke
     wanted, real = pad(captions, pad_of(tokenizer))  # (B, T)
     start = wanted.new_full((len(wanted), 1), start_of(tokenizer))
     return PairBatch(pixels, None, torch.cat((start, wanted[:, :-1]), dim=1), wanted[real], real)
-
-
-def end_of(tokenizer: AnyTokenizer) -> int:
-    """What closes a caption.
-
-    Raises:
-        ModelError: the vocabulary has no such token.
-    """
-    if tokenizer.end is None:
-        raise ModelError("the vocabulary has no end token", expected="one in controls.json")
-    return tokenizer.end
 
 
 def scores(outputs: Sequence[str], captions: Sequence[str], config: RunConfig) -> dict[str, float]:

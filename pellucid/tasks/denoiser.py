@@ -18,7 +18,7 @@ from pellucid.data.readers import open_split
 from pellucid.decoding.batching import in_batches
 from pellucid.decoding.search import search
 from pellucid.tasks.corruption import infilling, spans
-from pellucid.tasks.drawing import asked
+from pellucid.tasks.drawing import asked, one_each
 from pellucid.tasks.framing import AnyTokenizer, pad_of, start_of, unwritable
 from pellucid.tasks.loaded import Scores
 from pellucid.tasks.masked_lm import GAP, mask_of
@@ -148,9 +148,7 @@ class Denoiser(Translator):
         self, texts: Sequence[str], config: DecodingConfig, *, tokens: int | None = None, seed: int | Sequence[int] = 0
     ) -> list[Output]:
         """The same with scores and why each ended. Raises as :meth:`generate`."""
-        seeds = [seed] * len(texts) if isinstance(seed, int) else list(seed)
-        if len(seeds) != len(texts):
-            raise UsageError("every text needs one seed", where="seed", expected=len(texts), found=len(seeds))
+        seeds = one_each(seed, len(texts), "text")
         if tokens is not None and tokens < 1:
             raise UsageError("there is nothing to write", where="tokens", expected="at least 1", found=tokens)
         # A text of white space is never asked of the model.

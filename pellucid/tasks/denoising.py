@@ -17,47 +17,31 @@ from pellucid.base.config import RunConfig
 from pellucid.data.readers import open_split
 from pellucid.model.transformer import EncoderDecoder
 from pellucid.tasks.denoiser import Denoiser, check_recipe, corrupted, corrupting
-from pellucid.tasks.framing import AnyTokenizer, pad_of
 from pellucid.tasks.masked_lm import GAP
-from pellucid.tasks.model_card import card
-from pellucid.tasks.model_directory import run_tokenizer, save_model
+from pellucid.tasks.model_directory import run_tokenizer
 from pellucid.tasks.pairs import PairBatch, mean_loss, pair_loss
-from pellucid.tasks.prepared import Prepared, seeded
+from pellucid.tasks.prepared import PreparedTexts, TextEncoder, seeded
 from pellucid.training.protocol import Stopped, Validation
 
 N_SAMPLES = 4
 
 
-class BareTexts:
+class BareTexts(TextEncoder):
     """Texts of one column to their tokens, nothing around them."""
 
     limited = True
-
-    def __init__(self, tokenizer: AnyTokenizer) -> None:
-        self.tokenizer = tokenizer
 
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What the tokens depend on."""
         return {"tokenizer": self.tokenizer.fingerprint, "framed": False}
 
-    @property
-    def vocabulary_size(self) -> int:
-        """Largest token, plus 1."""
-        return self.tokenizer.vocabulary_size
-
-    @property
-    def controls(self) -> dict[str, int]:
-        """Padding, start and end; a vocabulary may lack some."""
-        pad = pad_of(self.tokenizer)
-        return {"pad": pad, "start": self.tokenizer.start or pad, "end": self.tokenizer.end or pad}
-
     def encode(self, examples: Sequence[tuple[str, ...]]) -> list[tuple[list[int], ...]]:
         """The tokens of each text."""
         return [(ids,) for ids in self.tokenizer.encode_batch([example[0] for example in examples])]
 
 
-class Denoising(Prepared):
+class Denoising(PreparedTexts):
     """The training side: implements :class:`pellucid.training.protocol.Task`.
 
     Args:
@@ -72,12 +56,11 @@ class Denoising(Prepared):
     def __init__(self, config: RunConfig, directory: Path) -> None:
         check_recipe(config)
         splits = {name: open_split(config.data, name, columns=1) for name in ("train", "dev")}
-        self.tokenizer = run_tokenizer(config, directory / "data", (text for (text,) in splits["train"]))
-        size = max(self.tokenizer.vocabulary_size, config.model.target_vocabulary)
+        tokenizer = run_tokenizer(config, directory / "data", (text for (text,) in splits["train"]))
+        size = max(tokenizer.vocabulary_size, config.model.target_vocabulary)
         model = replace(config.model, source_vocabulary=size, target_vocabulary=size)
-        self.corrupt = corrupting(config, self.tokenizer)
-        super().__init__(replace(config, model=model), splits, BareTexts(self.tokenizer), directory)
-        self.dev_scores: dict[str, float] = {}
+        self.corrupt = corrupting(config, tokenizer)
+        super().__init__(replace(config, model=model), splits, BareTexts(tokenizer), directory, tokenizer)
 
     def batch(self, examples: np.ndarray[Any, Any], split: str = "train", noise: torch.Generator | None = None) -> PairBatch:
         """The tensors of some texts. Without ``noise`` other parts are hidden every time: what a step of the training hides
@@ -113,14 +96,3 @@ class Denoising(Prepared):
             gapped.append(" ".join([*words[:place], GAP, *words[place + 2 :]]))
         found = Denoiser(model, (self.tokenizer, self.tokenizer), self.config).generate(gapped, beams=1, temperature=0.0)
         return [f"{gap} -> {text}" for gap, text in zip(gapped, found, strict=True)]
-
-    def describe(self, examples: Sequence[int]) -> list[str]:
-        """Number and text of training examples."""
-        store = self.stores["train"]
-        return [f"text {i}: {self.tokenizer.decode(store.column(int(i), 0).tolist())}" for i in examples]
-
-    def save_model(self, weights: dict[str, Tensor], directory: Path) -> None:
-        """Write a model directory, with the score of the last validation on its card."""
-        n_parameters = sum(weight.numel() for weight in weights.values())
-        text = card(self.config, n_parameters, self.dev_scores)
-        save_model(directory, self.config, (self.tokenizer, self.tokenizer), weights, text)

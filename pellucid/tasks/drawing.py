@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -50,3 +51,15 @@ def asked(
         return replace(recipe, **given)
     except ConfigProblems as error:
         raise UsageError(str(error)) from None
+
+
+def one_each(seed: int | Sequence[int], count: int, what: str) -> list[int]:
+    """A seed for each of the texts asked for: one for all of them, or as many as there are.
+
+    Raises:
+        UsageError: there are more or fewer.
+    """
+    seeds = [seed] * count if isinstance(seed, int) else list(seed)
+    if len(seeds) != count:
+        raise UsageError(f"every {what} needs one seed", where="seed", expected=count, found=len(seeds))
+    return seeds

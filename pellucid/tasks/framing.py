@@ -23,9 +23,22 @@ def start_of(tokenizer: AnyTokenizer) -> int:
     Raises:
         ModelError: the vocabulary has no such token.
     """
-    if tokenizer.start is None:
-        raise ModelError("the vocabulary has no start token", expected="one in controls.json")
-    return tokenizer.start
+    return _there(tokenizer.start, "start")
+
+
+def end_of(tokenizer: AnyTokenizer) -> int:
+    """What closes an output that must be closed.
+
+    Raises:
+        ModelError: the vocabulary has no such token.
+    """
+    return _there(tokenizer.end, "end")
+
+
+def _there(token: int | None, name: str) -> int:
+    if token is None:
+        raise ModelError(f"the vocabulary has no {name} token", expected="one in controls.json")
+    return token
 
 
 def unwritable(tokenizer: AnyTokenizer) -> tuple[int, ...]:

@@ -20,12 +20,12 @@ from pellucid.base.progress import say
 from pellucid.decoding.hypothesis import Hypothesis
 from pellucid.decoding.search import search
 from pellucid.model.transformer import DecoderOnly
-from pellucid.tasks.drawing import asked
+from pellucid.tasks.drawing import asked, one_each
 from pellucid.tasks.framing import pad_of, unwritable
 from pellucid.tasks.loaded import Loaded, Scores
 from pellucid.tasks.pairs import pad
 from pellucid.tasks.pixels import draws, open_texts
-from pellucid.tasks.windows import around, beginning, end_of, mean_loss
+from pellucid.tasks.windows import around, beginning, end_of_text, mean_loss
 from pellucid.text.imported import ImportedTokenizer
 
 ROWS = 64  # prompts that are continued together
@@ -65,7 +65,7 @@ class LanguageModel(Loaded[DecoderOnly]):
     @property
     def end(self) -> int | None:
         """The token that ends a text; ``None`` for a model of one running text."""
-        return self.tokenizer.end if draws(self.config) else end_of(self.tokenizer, self.config.data)
+        return self.tokenizer.end if draws(self.config) else end_of_text(self.tokenizer, self.config.data)
 
     @property
     def context(self) -> int:
@@ -117,9 +117,7 @@ class LanguageModel(Loaded[DecoderOnly]):
         """
         if tokens < 1:
             raise UsageError("there is nothing to write", where="tokens", expected="at least 1", found=tokens)
-        seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
-        if len(seeds) != len(prompts):
-            raise UsageError("every prompt needs one seed", where="seed", expected=len(prompts), found=len(seeds))
+        seeds = one_each(seed, len(prompts), "prompt")
         texts = [self._begin(number, *both) for number, both in enumerate(zip(prompts, seeds, strict=True), start=1)]
         while open_texts := [text for text in texts if not text.reason]:
             for some in self._together(open_texts, tokens):

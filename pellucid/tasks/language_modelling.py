@@ -19,12 +19,11 @@ from pellucid.base.config import RunConfig
 from pellucid.base.errors import UsageError
 from pellucid.data import batches
 from pellucid.model.transformer import DecoderOnly
-from pellucid.tasks.framing import AnyTokenizer, pad_of
+from pellucid.tasks.framing import AnyTokenizer
 from pellucid.tasks.language_model import LanguageModel
-from pellucid.tasks.model_card import card
-from pellucid.tasks.model_directory import run_tokenizer, save_model
+from pellucid.tasks.model_directory import run_tokenizer
 from pellucid.tasks.pixels import open_texts
-from pellucid.tasks.prepared import Prepared
+from pellucid.tasks.prepared import PreparedTexts, TextEncoder
 from pellucid.tasks.windows import around, mean_loss, window, window_loss
 from pellucid.training.protocol import Plan, Stopped, Validation
 
@@ -44,13 +43,13 @@ class WindowBatch:
         return replace(self, ids=self.ids.to(device), target=self.target.to(device))
 
 
-class RunningTexts:
+class RunningTexts(TextEncoder):
     """Chunks of running text to tokens, nothing between them; or documents, each followed by the end token."""
 
     limited = False
 
     def __init__(self, tokenizer: AnyTokenizer, *, documents: bool) -> None:
-        self.tokenizer = tokenizer
+        super().__init__(tokenizer)
         if documents and tokenizer.end is None:
             what = "documents need an end token, which the vocabulary of this model lacks"
             raise UsageError(what, where="start.model", advice="train on one running text, a file of another name than .jsonl")
@@ -61,23 +60,12 @@ class RunningTexts:
         """What the tokens depend on."""
         return {"tokenizer": self.tokenizer.fingerprint, "around documents": [list(self.before), list(self.after)]}
 
-    @property
-    def vocabulary_size(self) -> int:
-        """Largest token, plus 1."""
-        return self.tokenizer.vocabulary_size
-
-    @property
-    def controls(self) -> dict[str, int]:
-        """Padding, start and end; a vocabulary may lack some."""
-        pad = pad_of(self.tokenizer)
-        return {"pad": pad, "start": self.tokenizer.start or pad, "end": self.tokenizer.end or pad}
-
     def encode(self, examples: Sequence[tuple[str, ...]]) -> list[tuple[list[int], ...]]:
         """The tokens of each chunk or document."""
         return [([*self.before, *ids, *self.after],) for ids in self.tokenizer.encode_batch([text for (text,) in examples])]
 
 
-class LanguageModelling(Prepared):
+class LanguageModelling(PreparedTexts):
     """The training side: implements :class:`pellucid.training.protocol.Task`. An example is a place in the text.
 
     Args:
@@ -101,9 +89,7 @@ class LanguageModelling(Prepared):
         size = max(tokenizer.vocabulary_size, config.model.target_vocabulary)
         model = replace(config.model, source_vocabulary=size, target_vocabulary=size)
         encoder = RunningTexts(tokenizer, documents=splits["train"].documents)
-        super().__init__(replace(config, model=model), splits, encoder, directory)
-        self.tokenizer = tokenizer
-        self.dev_scores: dict[str, float] = {}
+        super().__init__(replace(config, model=model), splits, encoder, directory, tokenizer)
 
     def _make_plan(self, epoch: int) -> Plan:  # type: ignore[override]  # windows of a text, not rows of examples
         n_tokens = len(self.stores["train"].tokens)
@@ -149,12 +135,6 @@ class LanguageModelling(Prepared):
         """Where windows begin, and their text."""
         tokens = self.stores["train"].tokens
         return [f"token {i}: {_on_one_line(self.tokenizer.decode(tokens[i : i + self.context].tolist()))}" for i in examples]
-
-    def save_model(self, weights: dict[str, Tensor], directory: Path) -> None:
-        """Write a model directory, with the score of the last validation on its card."""
-        n_parameters = sum(weight.numel() for weight in weights.values())
-        text = card(self.config, n_parameters, self.dev_scores)
-        save_model(directory, self.config, (self.tokenizer, self.tokenizer), weights, text)
 
 
 def _on_one_line(text: str) -> str:

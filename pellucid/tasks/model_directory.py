@@ -82,18 +82,29 @@ def save_tokenizers(directory: Path, config: RunConfig, tokenizers: Tokenizers) 
 
 def run_tokenizer(config: RunConfig, directory: Path, texts: Iterable[str]) -> AnyTokenizer:
     """The one tokenizer of a run, of the model that it starts from, or trained on ``texts`` when there is none yet."""
-    tokenizers = load_tokenizers(directory, config) if has_tokenizers(directory, config) else None
-    if tokenizers is not None:
-        return tokenizers[0]
-    if config.start.model is not None:
-        tokenizers = load_tokenizers(find(config.start.model), config)
-        if tokenizers is None:
-            raise ModelError("the model to start from has no tokenizer", where=config.start.model)
-        tokenizer = tokenizers[0]
-    else:
-        tokenizer = Tokenizer.train(texts, config.text)
+    begun = begun_tokenizers(directory, config)
+    if begun is not None:
+        return begun[0]
+    tokenizer = Tokenizer.train(texts, config.text)
     save_tokenizers(directory, config, (tokenizer, tokenizer))
     return tokenizer
+
+
+def begun_tokenizers(directory: Path, config: RunConfig) -> Tokenizers | None:
+    """Those that a run has already, or those of the model that it starts from, which it then has; ``None``: neither.
+
+    Raises:
+        ModelError: the model to start from has none, or they are damaged.
+    """
+    if has_tokenizers(directory, config):
+        return load_tokenizers(directory, config)
+    if config.start.model is None:
+        return None
+    tokenizers = load_tokenizers(find(config.start.model), config)
+    if tokenizers is None:
+        raise ModelError("the model to start from has no tokenizer", where=config.start.model)
+    save_tokenizers(directory, config, tokenizers)
+    return tokenizers
 
 
 def run_labels(directory: Path, names: Iterable[str], *, degrees: bool = False) -> Labels:

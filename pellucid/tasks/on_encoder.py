@@ -5,23 +5,16 @@ Shapes: B texts, S positions, N targets, V vocabulary or classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pellucid.base.config import RunConfig
-from pellucid.data.readers import Split
-from pellucid.data.store import ExampleEncoder
 from pellucid.tasks.framing import AnyTokenizer, frame
-from pellucid.tasks.labels import Labels
-from pellucid.tasks.model_card import card
-from pellucid.tasks.model_directory import save_model
-from pellucid.tasks.prepared import Prepared
+from pellucid.tasks.prepared import PreparedTexts, TextEncoder
 from pellucid.training.loss import smoothed_cross_entropy
 from pellucid.training.protocol import Stopped
 
@@ -45,30 +38,8 @@ class EncoderBatch:
         return replace(self, source=self.source.to(device), target=self.target.to(device), **masks)
 
 
-class OnEncoder(Prepared):
-    """The training side of such a task.
-
-    Args:
-        config: of the run, vocabulary sizes filled in.
-        splits: "train" and "dev".
-        encoder: texts to tokens; a source comes framed.
-        directory: of the run.
-        tokenizer: of the source.
-        labels: names of the classes, where there are any.
-    """
-
-    def __init__(
-        self,
-        config: RunConfig,
-        splits: Mapping[str, Split],
-        encoder: ExampleEncoder,
-        directory: Path,
-        tokenizer: AnyTokenizer,
-        labels: Labels | None = None,
-    ) -> None:
-        super().__init__(config, splits, encoder, directory)
-        self.tokenizer, self.labels = tokenizer, labels
-        self.dev_scores: dict[str, float] = {}
+class OnEncoder(PreparedTexts):
+    """The training side of such a task; the encoder gives a source that is framed."""
 
     def count(self, batch: EncoderBatch) -> int:
         """Targets of a batch."""
@@ -76,23 +47,17 @@ class OnEncoder(Prepared):
 
     def loss(self, model: nn.Module, batch: EncoderBatch) -> Tensor:
         """Cross-entropy, summed over the targets."""
-        smoothing = self.config.training.label_smoothing
+        return target_loss(model, batch, self.config.training.label_smoothing)
 
-        def readout(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-            return smoothed_cross_entropy(x, weight, batch.target, smoothing, bias)
 
-        return model(batch.source, source_mask=batch.source_mask, wanted=batch.wanted, readout=readout)
+def target_loss(model: nn.Module, batch: EncoderBatch, smoothing: float) -> Tensor:
+    """Smoothed cross-entropy of the targets of a batch, summed: a scalar in nats."""
 
-    def describe(self, examples: Sequence[int]) -> list[str]:
-        """Number and text of training examples."""
-        store = self.stores["train"]
-        return [f"text {i}: {self.tokenizer.decode(store.column(int(i), 0).tolist())}" for i in examples]
+    def readout(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return smoothed_cross_entropy(x, weight, batch.target, smoothing, bias)
 
-    def save_model(self, weights: dict[str, Tensor], directory: Path) -> None:
-        """Write a model directory, with the scores of the last validation on its card."""
-        n_parameters = sum(weight.numel() for weight in weights.values())
-        text = card(self.config, n_parameters, self.dev_scores, self.labels)
-        save_model(directory, self.config, (self.tokenizer, self.tokenizer), weights, text, self.labels)
+    found: Tensor = model(batch.source, source_mask=batch.source_mask, wanted=batch.wanted, readout=readout)
+    return found
 
 
 def logits_of(model: nn.Module, batch: EncoderBatch) -> Tensor:
@@ -116,29 +81,19 @@ def score(model: nn.Module, some: Iterable[EncoderBatch], stopped: Stopped = lam
     return {"loss": total / max(count, 1), "accuracy": 100 * right / max(count, 1)}
 
 
-class FramedTexts:
+class FramedTexts(TextEncoder):
     """Texts of one column to framed tokens: an encoder for the store."""
 
     limited = True
 
     def __init__(self, tokenizer: AnyTokenizer, longest: int) -> None:
-        self.tokenizer, self.longest = tokenizer, longest
+        super().__init__(tokenizer)
+        self.longest = longest
 
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What the tokens depend on."""
         return {"tokenizer": self.tokenizer.fingerprint}
-
-    @property
-    def vocabulary_size(self) -> int:
-        """Largest token, plus 1."""
-        return self.tokenizer.vocabulary_size
-
-    @property
-    def controls(self) -> dict[str, int]:
-        """Padding, start and end; a vocabulary may lack the last two."""
-        pad = self.tokenizer.pad or 0
-        return {"pad": pad, "start": self.tokenizer.start or pad, "end": self.tokenizer.end or pad}
 
     def encode(self, examples: Sequence[tuple[str, ...]]) -> list[tuple[list[int], ...]]:
         """The framed tokens of each text."""

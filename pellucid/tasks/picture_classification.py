@@ -24,9 +24,8 @@ from pellucid.tasks.labels import Labels
 from pellucid.tasks.loaded import Scores
 from pellucid.tasks.model_card import card
 from pellucid.tasks.model_directory import run_labels, save_model
-from pellucid.tasks.on_encoder import EncoderBatch, score
+from pellucid.tasks.on_encoder import EncoderBatch, score, target_loss
 from pellucid.tasks.on_pictures import ROWS, Indices, OnPictures, PictureSource, ReadsPictures, in_order, many, stacked
-from pellucid.training.loss import smoothed_cross_entropy
 from pellucid.training.protocol import Stopped, Validation
 
 N_SAMPLES = 4
@@ -59,12 +58,7 @@ class PictureClassification(OnPictures):
 
     def loss(self, model: nn.Module, batch: EncoderBatch) -> Tensor:
         """Cross-entropy of the class, summed over the pictures."""
-        smoothing = self.config.training.label_smoothing
-
-        def readout(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-            return smoothed_cross_entropy(x, weight, batch.target, smoothing, bias)
-
-        return model(batch.source, readout=readout)
+        return target_loss(model, batch, self.config.training.label_smoothing)
 
     @torch.inference_mode()
     def validate(self, model: nn.Module, stopped: Stopped) -> Validation:

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from pellucid.base.config import PictureConfig, RunConfig
 from pellucid.base.errors import UsageError
 from pellucid.data.formats import PairsInMemory, Split
+from pellucid.data.picture_splits import open_picture_split
 from pellucid.data.readers import open_text
-from pellucid.tasks.on_pictures import open_picture_split
 
 GREYS = " .+#"  # from black to white: in a terminal of either colour a digit can be read
 SCALE = 8  # pixels of a drawing for each pixel of a picture

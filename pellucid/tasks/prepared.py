@@ -17,6 +17,10 @@ from pellucid.base.progress import say
 from pellucid.data import batches
 from pellucid.data.readers import Split
 from pellucid.data.store import ExampleEncoder, Ids, Store, open_or_prepare
+from pellucid.tasks.framing import AnyTokenizer, pad_of
+from pellucid.tasks.labels import Labels
+from pellucid.tasks.model_card import card
+from pellucid.tasks.model_directory import save_model
 
 
 class Prepared:
@@ -58,6 +62,58 @@ class Prepared:
         lengths = self.stores[name].lengths
         plan = batches.plan(lengths, tokens=max(tokens, int(lengths.max()) + 3), seed=0, epoch=0)
         return [plan[index] for index in range(len(plan))]
+
+
+class PreparedTexts(Prepared):
+    """The same for tasks on texts of one tokenizer: what its examples are called, and its model directory.
+
+    Args:
+        config, splits, encoder, directory: see :class:`Prepared`; vocabulary sizes are filled in.
+        tokenizer: of the texts.
+        labels: names of the classes, where there are any.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        splits: Mapping[str, Split],
+        encoder: ExampleEncoder,
+        directory: Path,
+        tokenizer: AnyTokenizer,
+        labels: Labels | None = None,
+    ) -> None:
+        super().__init__(config, splits, encoder, directory)
+        self.tokenizer, self.labels = tokenizer, labels
+        self.dev_scores: dict[str, float] = {}
+
+    def describe(self, examples: Sequence[int]) -> list[str]:
+        """Number and text of training examples."""
+        store = self.stores["train"]
+        return [f"text {i}: {self.tokenizer.decode(store.column(int(i), 0).tolist())}" for i in examples]
+
+    def save_model(self, weights: dict[str, Tensor], directory: Path) -> None:
+        """Write a model directory, with the scores of the last validation on its card."""
+        n_parameters = sum(weight.numel() for weight in weights.values())
+        text = card(self.config, n_parameters, self.dev_scores, self.labels)
+        save_model(directory, self.config, (self.tokenizer, self.tokenizer), weights, text, self.labels)
+
+
+class TextEncoder:
+    """What encoders of one tokenizer tell the store; each says itself how it encodes, and in its fingerprint that it does."""
+
+    def __init__(self, tokenizer: AnyTokenizer) -> None:
+        self.tokenizer = tokenizer
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Largest token, plus 1."""
+        return self.tokenizer.vocabulary_size
+
+    @property
+    def controls(self) -> dict[str, int]:
+        """Padding, start and end; a vocabulary may lack some."""
+        pad = pad_of(self.tokenizer)
+        return {"pad": pad, "start": self.tokenizer.start or pad, "end": self.tokenizer.end or pad}
 
 
 def padded(rows: Sequence[Ids], fill: int) -> tuple[Tensor, Tensor | None]:

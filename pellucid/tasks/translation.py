@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.base.config import RunConfig
-from pellucid.base.errors import ModelError
-from pellucid.base.progress import say
-from pellucid.data import batches
 from pellucid.data.readers import Split, open_split
-from pellucid.data.store import PairEncoder, Store, open_or_prepare
+from pellucid.data.store import PairEncoder
 from pellucid.model.transformer import EncoderDecoder
 from pellucid.tasks.evaluation import score
 from pellucid.tasks.model_card import translation_card
-from pellucid.tasks.model_directory import Tokenizers, find, has_tokenizers, load_tokenizers, save_model, save_tokenizers
+from pellucid.tasks.model_directory import Tokenizers, begun_tokenizers, save_model, save_tokenizers
 from pellucid.tasks.pairs import PairBatch, from_store, mean_loss, pair_loss, whole_store
+from pellucid.tasks.prepared import Prepared
 from pellucid.tasks.translator import Translator
 from pellucid.text.metrics import Score
 from pellucid.text.tokenizer import Tokenizer
@@ -32,7 +29,7 @@ from pellucid.training.protocol import Stopped, Validation
 N_SAMPLES = 4  # dev sentences shown at each validation
 
 
-class Translation:
+class Translation(Prepared):
     """The training side: implements :class:`pellucid.training.protocol.Task`.
 
     Args:
@@ -49,27 +46,10 @@ class Translation:
         source, target = self.tokenizers
         model = config.model  # an imported table may have spare rows
         sizes = max(source.vocabulary_size, model.source_vocabulary), max(target.vocabulary_size, model.target_vocabulary)
-        self.config = replace(config, model=replace(model, source_vocabulary=sizes[0], target_vocabulary=sizes[1]))
-        self.stores: dict[str, Store] = {}
-        for name, split in splits.items():
-            self.stores[name] = open_or_prepare(split, PairEncoder(source, target), directory / "data" / name, config.data)
-            for line in self.stores[name].report.lines():
-                say(f"{name}: {line}")
+        config = replace(config, model=replace(model, source_vocabulary=sizes[0], target_vocabulary=sizes[1]))
+        super().__init__(config, splits, PairEncoder(source, target), directory)
         self.dev_pairs = list(islice(splits["dev"], max(config.training.validate_sentences, N_SAMPLES)))
         self.dev_scores: dict[str, Score] = {}
-        self._plan = lru_cache(maxsize=2)(self._make_plan)
-
-    def plan(self, epoch: int) -> batches.Plan:
-        """The batches of an epoch."""
-        return self._plan(epoch)
-
-    def _make_plan(self, epoch: int) -> batches.Plan:
-        tokens = self.config.training.batch_tokens
-        return batches.plan(self.stores["train"].lengths, tokens=tokens, seed=self.config.seed, epoch=epoch)
-
-    def worst(self) -> np.ndarray[Any, Any]:
-        """The examples of the largest batch."""
-        return batches.worst(self.plan(0), self.stores["train"].lengths)
 
     def batch(self, examples: np.ndarray[Any, Any]) -> PairBatch:
         """The tensors of some training pairs."""
@@ -120,12 +100,7 @@ class Translation:
 
 def _tokenizers(config: RunConfig, directory: Path, train: Split) -> Tokenizers:
     """Those of this run; trained on the training split when there are none yet."""
-    begun = load_tokenizers(directory, config) if has_tokenizers(directory, config) else None
-    if config.start.model is not None and begun is None:
-        begun = load_tokenizers(find(config.start.model), config)
-        if begun is None:
-            raise ModelError("the model to start from has no tokenizer", where=config.start.model)
-        save_tokenizers(directory, config, begun)
+    begun = begun_tokenizers(directory, config)
     if begun is not None:
         return begun
     if config.text.joint:

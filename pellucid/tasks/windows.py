@@ -22,7 +22,7 @@ from pellucid.training.protocol import Stopped
 TOKENS = 8192  # of windows that are scored together
 
 
-def end_of(tokenizer: AnyTokenizer, data: DataConfig) -> int | None:
+def end_of_text(tokenizer: AnyTokenizer, data: DataConfig) -> int | None:
     """The token that a text ends with; ``None``: the model learnt from one running text, where nothing ends."""
     if isinstance(tokenizer, ImportedTokenizer) or _has_documents(data):
         return tokenizer.end

@@ -30,8 +30,8 @@ from pellucid.base.config import (
     TrainingConfig,
 )
 from pellucid.base.errors import DataError, ModelError, UsageError
+from pellucid.data.picture_splits import open_picture_split
 from pellucid.tasks.labels import Labels
-from pellucid.tasks.on_pictures import open_picture_split
 from pellucid.tasks.picture_classification import PictureClassification, PictureClassifier
 from pellucid.tasks.preprocessor import PREPROCESSOR, Preprocessor
 from pellucid.tasks.train import train
