@@ -17,7 +17,7 @@ import torch
 
 import pellucid
 from benchmarks import machine
-from pellucid.decoding.search import log_probabilities
+from pellucid.decoding.scoring import log_probabilities
 from pellucid.tasks.translator import Translator
 
 SIZES = (1, 7, 64)

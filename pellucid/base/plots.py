@@ -87,6 +87,37 @@ def plot_attention(weights: Any, source: Sequence[str], target: Sequence[str], t
     pyplot.close(figure)
 
 
+def plot_maps(maps: Sequence[tuple[str, Any]], columns: Sequence[str], rows: Sequence[str], title: str, path: Path) -> None:
+    """Matrices of one size side by side, on one scale: the heads of a layer, say.
+
+    Args:
+        maps: title and (rows, columns) numbers of each; what is not finite is left white.
+        columns, rows: labels, or none.
+        title: above all.
+        path: of the picture.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    pyplot = _pyplot()
+    height, width = maps[0][1].shape
+    size = (1.5 + len(maps) * (1.2 + 0.25 * width), 1.8 + 0.25 * height)
+    figure, axes = pyplot.subplots(1, len(maps), figsize=size, layout="constrained", squeeze=False)
+    finite = [number for _, matrix in maps for number in matrix.flat if abs(number) < float("inf")]
+    low, high = min(finite, default=0.0), max(finite, default=1.0)
+    for axis, (name, matrix) in zip(axes[0], maps, strict=True):
+        image = axis.imshow(matrix, cmap="Blues", vmin=low, vmax=high, aspect="auto")
+        axis.set_title(name)
+        if columns:
+            axis.set_xticks(range(width), columns, rotation=90, parse_math=False)
+        if rows:
+            axis.set_yticks(range(height), rows, parse_math=False)
+    figure.colorbar(image, ax=list(axes[0]))
+    figure.suptitle(title, parse_math=False)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
 def plot_patches(picture: Any, weights: Any, title: str, path: Path) -> None:
     """A picture, and beside it the same with one number for each of its squares laid over it.
 

@@ -64,6 +64,11 @@ def _quota() -> int | None:
     return None if granted == "max" else math.ceil(int(granted) / int(period))
 
 
+def user_cache(name: str) -> Path:
+    """The user's own folder for what can be made again (``$XDG_CACHE_HOME`` or ``~/.cache``); it may not be there yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pellucid" / name
+
+
 def keep_memory() -> bool:
     """Make glibc keep freed memory and use it again. Returns whether it could; elsewhere nothing is changed.
 

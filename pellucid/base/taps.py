@@ -115,3 +115,14 @@ def _rows() -> tuple[TapRow, ...]:
 
 
 TABLE = _rows()
+# What a search for an output goes through, one row a step; a trace has these beside the taps of the model.
+STEPS = (
+    TapRow("decode.candidates", "c", "largest p(c | y)", ("step", "candidate"), "the tokens that were considered, best first"),
+    TapRow("decode.beam", "b", "b", ("step", "candidate"), "the beam that each would extend"),
+    TapRow("decode.log_probability", "log p", "log softmax(l)", ("step", "candidate"), "of the token, by the model alone"),
+    TapRow("decode.score", "s", "sum of log p", ("step", "candidate"), "of everything written, with that token"),
+    TapRow("decode.kept", "", "1: may come", ("step", "candidate"), "what filters, or the width of the beam, leave"),
+    TapRow("decode.chosen", "", "1: comes", ("step", "candidate"), "what the output or a beam goes on with, or ends with"),
+    TapRow("decode.parents", "b", "b", ("step", "beam"), "the beam that each beam was before the step"),
+    TapRow("decode.draw", "u", "0 <= u < 1", ("step", "1"), "the random number that chose, where tokens are drawn"),
+)

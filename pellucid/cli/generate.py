@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pellucid.cli.decoding_options import Asking, decoding_options
 from pellucid.cli.options import common
 
 if TYPE_CHECKING:
-    from pellucid.base.config import DecodingConfig, RunConfig
+    from pellucid.base.config import RunConfig
+    from pellucid.tasks.request import Asked, Request
 
 SEPARATOR = "---"  # between results that may have several lines
 
@@ -19,18 +24,7 @@ SEPARATOR = "---"  # between results that may have several lines
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("prompts", nargs=-1)
 @click.option("--file", type=click.Path(path_type=Path), help="Take the prompts from this file, one a line.")
-@click.option(
-    "--tokens",
-    type=click.IntRange(1),
-    help="Most new tokens. Default: 100, or a whole picture; where gaps are filled, as the recipe says.",
-)
-@click.option("--beams", type=click.IntRange(1, 1000), help="Width of the search; 1: greedy. Default: as trained.")
-@click.option(
-    "--temperature", type=click.FloatRange(0), help="Draw tokens, more evenly above 1; 0: search. Default: as trained."
-)
-@click.option("--top-k", type=click.IntRange(0), help="Draw among the K most probable tokens; 0: among all.")
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), help="Draw among the tokens that reach this probability.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
+@decoding_options(sources=False)
 @click.option(
     "--n", type=click.IntRange(1), default=1, show_default=True, help="Results for each prompt, from seed, seed + 1, ..."
 )
@@ -38,61 +32,110 @@ SEPARATOR = "---"  # between results that may have several lines
     "--picture", type=click.Path(path_type=Path), help="Of a model that draws: write a picture of the results, a row a prompt."
 )
 @common
-def generate(
-    model: Path,
-    prompts: tuple[str, ...],
-    file: Path | None,
-    tokens: int | None,
-    beams: int | None,
-    temperature: float | None,
-    top_k: int | None,
-    top_p: float | None,
-    seed: int,
-    n: int,
-    picture: Path | None,
-) -> None:
+def generate(model: Path, prompts: tuple[str, ...], file: Path | None, asking: Asking, n: int, picture: Path | None) -> None:
     """Go on writing after each PROMPT with a language model; with a denoiser fill in its gaps, each written [MASK].
 
     Without a PROMPT a language model begins a text. - stands for the lines of standard input. Several results of a language
     model are separated by a line with --- alone; those of a denoiser have one line each.
     """
-    from pellucid.tasks.drawing import asked
-    from pellucid.tasks.load import load
-    from pellucid.tasks.needs import need
-
-    writer = need(load(model), "generate", model)
-    ways: dict[str, Any] = {"beams": beams, "temperature": temperature, "top_k": top_k, "top_p": top_p}
-    _check_draws(n, asked(writer.config.decoding, **ways))
+    _check_forms(asking, n, picture)
+    writer, request = asking.load(model, "generate")
+    if n > 1 and request.decoding(writer.config.decoding).temperature == 0.0:
+        raise click.UsageError("several results have to be drawn: give --temperature, --top-k or --top-p with --n")
     fills = writer.config.task == "denoising"
     if picture is not None:
         _check_draws_pictures(writer.config)
-    if fills and not prompts and file is None:
+    if fills and not prompts and file is None and not asking.jsonl:
         raise click.UsageError("give a text with gaps, such as: the [MASK] of France")
-    given = _given(prompts or (() if file else ("",)), file)
-    length = {} if tokens is None else {"tokens": tokens}
-    wanted = [(prompt, seed + draw) for prompt in given for draw in range(n)]
-    found = writer.generate([prompt for prompt, _ in wanted], **length, **ways, seed=[one for _, one in wanted])
-    for number, text in enumerate(found):
-        if number and not fills:
-            click.echo(SEPARATOR)
-        click.echo(text)
+    given = _given(prompts or (() if file else ("-",) if asking.jsonl else ("",)), file)
+    if asking.jsonl:
+        _write_objects(writer, given, request)
+        return
+    asked = _several(given, request, n)
+    if asking.stream:
+        _stream(writer, asked, request)
+        return
+    found = _write(writer, asked, request, separated=not fills)
     if picture is not None:
         _draw(found, writer.config, picture, n)
 
 
-def _given(prompts: tuple[str, ...], file: Path | None) -> list[str]:
+def _check_forms(asking: Asking, n: int, picture: Path | None) -> None:
+    """What can't be had together, whatever the model."""
+    if picture is not None and (asking.stream or asking.jsonl or asking.request.n_best > 1):
+        raise click.UsageError("--picture is of whole texts: leave out --stream, --jsonl and --nbest")
+    if n > 1 and asking.jsonl:
+        raise click.UsageError("--jsonl gives one object a line: write a line with its own seed for each result, without --n")
+    if n > 1 and asking.request.n_best > 1:
+        raise click.UsageError("--n draws and --nbest searches: give one of them")
+
+
+def _given(prompts: tuple[str, ...], file: Path | None) -> Iterator[str]:
     """The prompts, with ``-`` and the file read."""
     from pellucid.cli.texts import STANDARD_INPUT, texts
 
-    found: list[str] = []
     for prompt in prompts:
-        found += texts(STANDARD_INPUT) if prompt == "-" else [prompt]
-    return found + ([] if file is None else list(texts(file)))
+        yield from texts(STANDARD_INPUT) if prompt == "-" else [prompt]
+    if file is not None:
+        yield from texts(file)
 
 
-def _check_draws(n: int, decoding: DecodingConfig) -> None:
-    if n > 1 and decoding.temperature == 0.0:
-        raise click.UsageError("several results have to be drawn: give --temperature, --top-k or --top-p with --n")
+def _several(prompts: Iterable[str], request: Request, n: int) -> Iterator[Asked]:
+    """Each prompt as often as results are wanted."""
+    from pellucid.tasks.request import Asked
+
+    return (Asked(prompt, seed=request.seed + draw) for prompt in prompts for draw in range(n))
+
+
+def _write(writer: Any, asked: Iterable[Asked], request: Request, *, separated: bool) -> list[str]:
+    """The results as they come; gives their texts."""
+    from pellucid.cli.answers import columns
+
+    texts: list[str] = []
+    for number, outputs in enumerate(writer.generate_lines(asked, request, window=_window()), start=1):
+        for line in columns(number, outputs, request):
+            if texts and separated:
+                click.echo(SEPARATOR)
+            click.echo(line)
+            texts.append(outputs[0].text)
+    return texts
+
+
+def _write_objects(writer: Any, lines: Iterable[str], request: Request) -> None:
+    """One object a line; an empty line has none and is not asked."""
+    from pellucid.cli.answers import as_json
+    from pellucid.cli.asked_lines import AskedLines
+
+    asked = AskedLines(lines, jsonl=True)
+    stream = iter(asked)
+    while some := list(islice(stream, _window())):
+        kept = [asked.kept.popleft() for _ in some]
+        full = [one for one, own in zip(some, kept, strict=True) if own is not None]
+        answers = iter(writer.generate_lines(full, request))
+        for own in kept:
+            sys.stdout.write("\n" if own is None else f"{as_json(own, next(answers), request)}\n")
+        sys.stdout.flush()
+
+
+def _window() -> int:
+    """Prompts read before the first is answered; somebody who types wants an answer to each."""
+    from pellucid.cli.texts import WINDOW
+
+    return 1 if sys.stdin.isatty() else WINDOW
+
+
+def _stream(writer: Any, asked: Iterable[Asked], request: Request) -> None:
+    """Each prompt and, token by token, what comes after it."""
+    for number, one in enumerate(asked):
+        if number:
+            click.echo(SEPARATOR)
+        pieces = writer.stream(one, request)
+        sys.stdout.write(one.text)
+        for piece in pieces:
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+        sys.stdout.write("\n")
+        sys.stdout.flush()
 
 
 def _check_draws_pictures(config: RunConfig) -> None:

@@ -29,6 +29,7 @@ from pellucid.cli.caption import caption
 from pellucid.cli.classify import classify
 from pellucid.cli.data import data
 from pellucid.cli.evaluate import evaluate
+from pellucid.cli.explain import explain
 from pellucid.cli.export import export
 from pellucid.cli.fill import fill
 from pellucid.cli.generate import generate
@@ -48,7 +49,7 @@ def pellucid() -> None:
     """The Transformer, clear enough to see through: train it, use it, look inside it."""
 
 
-for _verb in (train, translate, generate, classify, fill, tag, caption, evaluate, info, plot, data, import_, export):
+for _verb in (train, translate, generate, classify, fill, tag, caption, evaluate, explain, info, plot, data, import_, export):
     pellucid.add_command(_verb)
 
 

@@ -2,73 +2,106 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from pellucid.cli.decoding_options import Asking, decoding_options
 from pellucid.cli.options import common
 
-PENALTIES = click.Choice(["gnmt", "power", "none"])
+if TYPE_CHECKING:
+    from pellucid.tasks.request import Asked, Request
+
+HEAD = re.compile(r"(\d+)\.(\d+)", re.ASCII)
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True), default="-")
-@click.option("--beams", type=click.IntRange(1, 1000), help="Width of the search; 1: greedy. Default: as trained.")
-@click.option("--length-penalty", type=PENALTIES, help="gnmt: ((5+n)/6)^alpha, power: n^alpha.")
-@click.option("--alpha", type=click.FloatRange(0, 10), help="Exponent of the length penalty.")
+@decoding_options(sources=True)
 @click.option(
-    "--nbest", type=click.IntRange(1), default=1, help="Print N translations a line: line, score and text, tab-separated."
+    "--align",
+    metavar="LAYER.HEAD|FILE",
+    help="Align words by this head, from 0, or by the best one for a file: source, target and alignment between tabs.",
 )
-@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32")
 @click.option("--batch", type=click.IntRange(1), default=256, help="Most lines translated together.")
 @common
-def translate(
-    model: Path,
-    file: Path,
-    beams: int | None,
-    length_penalty: str | None,
-    alpha: float | None,
-    nbest: int,
-    precision: str,
-    batch: int,
-) -> None:
+def translate(model: Path, file: Path, asking: Asking, align: str | None, batch: int) -> None:
     """Translate FILE (or standard input) with MODEL, a run or model directory. N lines in, N lines out."""
+    if align is not None and asking.stream:
+        raise click.UsageError("words are aligned when a translation is complete: give --align without --stream")
     from pellucid.base import runtime
-    from pellucid.base.progress import say
+    from pellucid.cli.asked_lines import AskedLines
     from pellucid.cli.texts import STANDARD_INPUT, texts
     from pellucid.decoding.batching import WINDOW
-    from pellucid.tasks.load import load
-    from pellucid.tasks.needs import need
 
     runtime.keep_memory()
-    translator = need(load(model, precision), "translate", model)
+    translator, request = asking.load(model, "translate")
+    if align is not None:
+        request = replace(request, align=_head(translator, align))
+    lines = AskedLines(texts(file), jsonl=asking.jsonl)
+    if asking.stream:
+        _stream(translator, lines, request)
+        return
     # Somebody who types wants an answer to each line; a file is better read in stretches and sorted by length.
     typed = file == STANDARD_INPUT and sys.stdin.isatty()
-    cut = first_cut = 0
     with _progress(file) as done:
-        outputs = translator.translate_lines(
-            texts(file),
-            beams=beams,
-            length_penalty=length_penalty,
-            alpha=alpha,
-            n_best=nbest,
-            batch_items=batch,
-            window=1 if typed else WINDOW,
-            done=done,
-        )
-        for number, found in enumerate(outputs, start=1):
-            for output in found:
-                sys.stdout.write(f"{output.text}\n" if nbest == 1 else f"{number}\t{output.score:.4f}\t{output.text}\n")
-            if typed:
-                sys.stdout.flush()
-            if found[0].reason == "length":
-                cut, first_cut = cut + 1, first_cut or number
+        outputs = translator.translate_lines(lines, request, batch_items=batch, window=1 if typed else WINDOW, done=done)
+        _write(outputs, lines, request, asking, typed)
+
+
+def _write(outputs: Iterable[Any], lines: Any, request: Request, asking: Asking, typed: bool) -> None:
+    """Every answer as soon as it is there; at the end a word on those that were cut."""
+    from pellucid.base.progress import say
+    from pellucid.cli.answers import as_json, columns
+
+    cut = first_cut = 0
+    for number, found in enumerate(outputs, start=1):
+        if asking.jsonl:
+            own = lines.kept.popleft()
+            sys.stdout.write("\n" if own is None else f"{as_json(own, found, request)}\n")
+        else:
+            sys.stdout.writelines(f"{line}\n" for line in columns(number, found, request))
+        if typed:
+            sys.stdout.flush()
+        if found[0].reason == "length":
+            cut, first_cut = cut + 1, first_cut or number
     if cut:
         say(f"warning: {cut:,} translations were cut at their limit (first: line {first_cut})")
+
+
+def _stream(translator: Any, lines: Iterable[Asked], request: Request) -> None:
+    """Token by token, one line after the other."""
+    for asked in lines:
+        for piece in translator.stream(asked, request):
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+
+
+def _head(translator: Any, align: str) -> tuple[int, int]:
+    """The head that is named, or the best one for the pairs of a file."""
+    from pellucid.base.errors import DataError
+    from pellucid.base.progress import say
+    from pellucid.cli.texts import texts
+
+    if named := HEAD.fullmatch(align):
+        return int(named[1]), int(named[2])
+    rows = [line.split("\t") for line in texts(Path(align)) if line.strip()]
+    for number, row in enumerate(rows, start=1):
+        if len(row) != 3:
+            expected, found = "source, target and alignment (0-0 2-1), with tabs between them", f"{len(row)} columns"
+            raise DataError("this is no aligned pair", where=f"{align}: pair {number}", expected=expected, found=found)
+    best = translator.best_head([(source, target) for source, target, _ in rows], [alignment for _, _, alignment in rows])
+    say(f"aligning by --align {best.layer}.{best.head}, error rate {best.error_rate:.3f} on {len(rows):,} pairs")
+    return best.layer, best.head
 
 
 @contextmanager

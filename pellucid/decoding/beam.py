@@ -9,15 +9,24 @@ from __future__ import annotations
 from bisect import insort
 from collections import Counter
 from collections.abc import Callable
-from math import inf
+from math import inf, isnan
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pellucid.decoding.constraints import Tracker
-from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError, has_ended
+from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError
 from pellucid.decoding.ranking import largest_sums
 from pellucid.decoding.rules import Written
+
+
+class Candidate(NamedTuple):
+    """An extension of a beam: its sum of log probabilities, the row that it extends, and the token."""
+
+    total: float
+    row: int
+    token: int
 
 
 class Beam:
@@ -50,29 +59,47 @@ class Beam:
     def __init__(self, limits: Tensor, *, beams: int, n_best: int, end: int | None, penalty: Callable[[int], float]) -> None:
         self.beams, self.n_best, self.end, self.penalty = beams, n_best, end, penalty
         self.hypotheses: list[list[Hypothesis]] = [[] for _ in limits]
-        self.live = list(range(len(limits)))  # number in the batch of each sentence still searched
         self.limits = limits
-        # float64: a sum of hundreds of float32 numbers would drift
-        self.largest = limits.new_tensor([penalty(n) for n in limits.tolist()], dtype=torch.float64)  # (S,) at the limit
-        self.worst = torch.full_like(self.largest, -torch.inf)  # (S,) score to beat
-        self.totals = self.worst[:, None].repeat(1, beams)  # (S, K) sums of log probabilities; -inf: no beam
+        self.live = list(range(len(limits)))  # number in the batch of each sentence still searched
+        self._limits: list[int] = limits.tolist()  # of each sentence of the batch, as all that follows
+        self._largest = [penalty(n) for n in self._limits]  # at the limit
+        self._worst = [-inf] * len(limits)  # score to beat
+        # (S, K) sums of log probabilities; -inf: no beam. float64: a sum of hundreds of float32 numbers would drift.
+        self.totals = torch.full((len(limits), beams), -inf, dtype=torch.float64, device=limits.device)
         self.totals[:, 0] = 0.0  # all beams begin alike: only the first one counts
         self.tokens = limits.new_empty((len(limits) * beams, 0))  # (R, T)
+        # For whoever looks on: the last step's candidates of each sentence, and the row that each beam was, (R,)
+        self.considered: list[list[Candidate]] = []
+        self.parents = self.tokens.flatten()
 
     def choose(self, log_probabilities: Tensor) -> tuple[Tensor, Tensor]:
         """Takes (R, V), gives the rows to go on with and the token that each goes on with."""
-        totals, rows, ids = self._candidates(log_probabilities)  # (S, C) each
-        ended, at_limit = has_ended(ids, self.end), self.limits <= self.tokens.shape[1] + 1
-        self._keep(totals, rows, ids, closed=ended | at_limit[:, None])
-        living, order = self._living(totals.masked_fill(ended, -torch.inf))  # (S, K)
-        going_on = ~at_limit & (living[:, 0] / self.largest > self.worst)  # (S,) NaN: False
-        rows, ids = rows.gather(1, order), ids.gather(1, order)
-        if not going_on.all():
-            self._raise_for_nothing(totals[:, 0], going_on)
-            living, rows, ids = living[going_on], rows[going_on], ids[going_on]
-            self._drop(going_on)
-        self.totals, rows, ids = living, rows.flatten(), ids.flatten()  # (R,)
+        # A few candidates a sentence: Python is done with them before torch has begun its second operation.
+        self.considered = self._candidates(log_probabilities)
+        n = self.tokens.shape[1] + 1
+        chosen: list[Candidate] = []
+        going_on = []
+        for at, (sentence, candidates) in enumerate(zip(self.live, self.considered, strict=True)):
+            at_limit = self._limits[sentence] <= n
+            for candidate in self._closing(at, candidates):
+                if at_limit or candidate.token == self.end:
+                    self._add(sentence, candidate, n)
+            living = self._living(at, candidates)
+            # NaN is not larger than anything
+            if not at_limit and living[0].total / self._largest[sentence] > self._worst[sentence]:
+                chosen += living
+                going_on.append(at)
+            else:
+                self._check_found(sentence, candidates[0].total)
+        if len(going_on) < len(self.live):
+            self.live = [self.live[at] for at in going_on]
+            self.limits = self.limits[going_on]
+        rows = torch.tensor([candidate.row for candidate in chosen], dtype=torch.int64, device=self.limits.device)  # (R,)
+        ids = torch.tensor([candidate.token for candidate in chosen], dtype=torch.int64, device=self.limits.device)
+        totals = [candidate.total for candidate in chosen]
+        self.totals = torch.tensor(totals, dtype=torch.float64, device=self.limits.device).view(-1, self.beams)
         self.tokens = torch.cat((self.tokens.index_select(0, rows), ids[:, None]), dim=1)  # (R, T + 1)
+        self.parents = rows
         return rows, ids
 
     def written(self) -> Written:
@@ -80,48 +107,42 @@ class Beam:
         sentences = torch.tensor(self.live, device=self.limits.device)
         return Written(self.tokens, sentences.repeat_interleave(self.beams), self.limits.repeat_interleave(self.beams))
 
-    def _candidates(self, log_probabilities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Sum of log probabilities, row it extends and token of the C = 2 K best extensions, best first: (S, C) each."""
-        totals, beams, ids = largest_sums(self.totals, log_probabilities, 2 * self.beams)
-        first_rows = torch.arange(0, len(log_probabilities), self.beams, device=ids.device)  # (S,)
-        return totals, first_rows[:, None] + beams, ids
+    def _candidates(self, log_probabilities: Tensor) -> list[list[Candidate]]:
+        """Of each sentence the C = 2 K best extensions, best first."""
+        found = largest_sums(self.totals, log_probabilities, 2 * self.beams)  # (S, C) each
+        return [
+            [Candidate(total, first + beam, token) for total, beam, token in zip(*one, strict=True)]
+            for first, *one in zip(range(0, len(log_probabilities), self.beams), *(x.tolist() for x in found), strict=True)
+        ]
 
-    def _living(self, totals: Tensor) -> tuple[Tensor, Tensor]:
-        """From sums (S, C), -inf where it ended: those of the K candidates to go on with, best first, and their places."""
-        living, order = totals.sort(dim=1, descending=True, stable=True)
-        return living[:, : self.beams], order[:, : self.beams]
+    def _closing(self, at: int, candidates: list[Candidate]) -> list[Candidate]:
+        """Those that become hypotheses if they end: the first K."""
+        return candidates[: self.beams]
 
-    def _keep(self, totals: Tensor, rows: Tensor, ids: Tensor, *, closed: Tensor) -> None:
-        """Adds the closed ones among the first K candidates to the hypotheses."""
-        first = slice(self.beams)
-        self._add(totals[:, first], rows[:, first], ids[:, first], closed[:, first])
+    def _living(self, at: int, candidates: list[Candidate]) -> list[Candidate]:
+        """The K that go on, best first; where there are fewer, others without a beam (total -inf) fill up."""
+        living = [candidate for candidate in candidates if not self._gone(candidate)]
+        return (living + [one._replace(total=-inf) for one in candidates if self._gone(one)])[: self.beams]
 
-    def _add(self, totals: Tensor, rows: Tensor, ids: Tensor, closed: Tensor) -> None:
-        """Adds the closed ones among the candidates to the hypotheses, where they beat what is kept."""
-        n = self.tokens.shape[1] + 1
-        better = closed & (totals / self.penalty(n) > self.worst[:, None])  # (S, C)
-        found = better.nonzero()[:, 0].tolist()  # sentence of each, in order of rank
-        if not found:
+    def _gone(self, candidate: Candidate) -> bool:
+        return candidate.total == -inf or candidate.token == self.end
+
+    def _add(self, sentence: int, candidate: Candidate, n: int) -> None:
+        """Adds a candidate of n tokens to the hypotheses of its sentence, if it beats what is kept."""
+        if not candidate.total / self.penalty(n) > self._worst[sentence]:
             return
-        prefixes = self.tokens[rows[better]].tolist()
-        for at, total, prefix, last in zip(found, totals[better].tolist(), prefixes, ids[better].tolist(), strict=True):
-            kept = self.hypotheses[self.live[at]]
-            hypothesis = Hypothesis.close([*prefix, last], total, end=self.end, penalty=self.penalty)
-            insort(kept, hypothesis, key=lambda other: -other.score)  # behind its equals
-            del kept[self.n_best :]
-            if len(kept) == self.n_best:
-                self.worst[at] = kept[-1].score
+        tokens = [*self.tokens[candidate.row].tolist(), candidate.token]
+        kept = self.hypotheses[sentence]
+        hypothesis = Hypothesis.close(tokens, candidate.total, end=self.end, penalty=self.penalty)
+        insort(kept, hypothesis, key=lambda other: -other.score)  # behind its equals
+        del kept[self.n_best :]
+        if len(kept) == self.n_best:
+            self._worst[sentence] = kept[-1].score
 
-    def _raise_for_nothing(self, best: Tensor, going_on: Tensor) -> None:
-        """Of sentences that stop, the best candidate (S,) is a number, and unless it is finite there are hypotheses."""
-        for at in (~going_on & ~(best > -torch.inf)).nonzero().flatten().tolist():
-            bad = bool(best[at].isnan())
-            if bad or not self.hypotheses[self.live[at]]:
-                raise NothingToChooseError(self.live[at], self.tokens.shape[1] + 1, bad=bad)
-
-    def _drop(self, going_on: Tensor) -> None:
-        self.live = [self.live[at] for at in going_on.nonzero().flatten().tolist()]
-        self.limits, self.largest, self.worst = self.limits[going_on], self.largest[going_on], self.worst[going_on]
+    def _check_found(self, sentence: int, best: float) -> None:
+        """Of a sentence that stops, the best candidate is a number, and unless it is finite there are hypotheses."""
+        if isnan(best) or (best == -inf and not self.hypotheses[sentence]):
+            raise NothingToChooseError(sentence, self.tokens.shape[1] + 1, bad=isnan(best))
 
 
 class ConstrainedBeam(Beam):
@@ -149,31 +170,29 @@ class ConstrainedBeam(Beam):
     ) -> None:
         super().__init__(limits, beams=beams, n_best=n_best, end=end, penalty=penalty)
         self.tracker = tracker
-        self.needed: list[list[int]] = []  # tokens that each candidate (S, C) still needs
+        self.needed: list[list[int]] = []  # tokens that each candidate still needs
 
-    def _candidates(self, log_probabilities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        best, rows, ids = super()._candidates(log_probabilities)
-        if best[:, 0].isnan().any():  # an error soon
-            self.needed = [[0] * best.shape[1]] * len(best)
-            return best, rows, ids
-        found = [
-            {(row, token): total for total, row, token in zip(*one, strict=True) if total > -inf}
-            for one in zip(best.tolist(), rows.tolist(), ids.tolist(), strict=True)
-        ]
+    def _candidates(self, log_probabilities: Tensor) -> list[list[Candidate]]:
+        best = super()._candidates(log_probabilities)
+        if any(isnan(candidates[0].total) for candidates in best):  # an error soon
+            self.needed = [[0] * len(candidates) for candidates in best]
+            return best
+        found = [{(one.row, one.token): one.total for one in candidates if one.total > -inf} for candidates in best]
         pairs = self._more(log_probabilities)
         if pairs:
-            at, more = torch.tensor(pairs, device=ids.device).unbind(dim=1)
+            at, more = torch.tensor(pairs, device=log_probabilities.device).unbind(dim=1)
             sums = self.totals.flatten()[at] + log_probabilities[at, more]
             for (row, token), total in zip(pairs, sums.tolist(), strict=True):
                 if total > -inf:
                     found[row // self.beams].setdefault((row, token), total)
         ranked = [sorted((-total, row, token) for (row, token), total in one.items()) for one in found]  # ties: beam, token
         self.needed = [[self.tracker.after(row, token).needed for _, row, token in one] for one in ranked]
-        width = max(best.shape[1], *map(len, ranked))
-        filled = [[*one, *[(inf, at * self.beams, 0)] * (width - len(one))] for at, one in enumerate(ranked)]  # (S, C) triples
-        totals = [[-negative for negative, _, _ in one] for one in filled]
-        places = torch.tensor([[pair[1:] for pair in one] for one in filled], device=ids.device)  # (S, C, 2)
-        return best.new_tensor(totals), places[:, :, 0], places[:, :, 1]
+        # Where nothing is possible any more the others stand for it.
+        return [
+            [Candidate(-negative, row, token) for negative, row, token in one]
+            + [two for two in candidates if two.total == -inf]
+            for one, candidates in zip(ranked, best, strict=True)
+        ]
 
     def _more(self, log_probabilities: Tensor) -> list[tuple[int, int]]:
         """Rows and tokens: of beams that need something the best extension, and all that bring them nearer to it."""
@@ -182,23 +201,19 @@ class ConstrainedBeam(Beam):
         best = log_probabilities.argmax(dim=1).tolist() if rows else []
         return [(row, token) for row in rows for token in {best[row], *self.tracker.advancing(row)}]
 
-    def _keep(self, totals: Tensor, rows: Tensor, ids: Tensor, *, closed: Tensor) -> None:
-        """Adds the closed ones among the first K candidates that need nothing."""
-        ready = torch.zeros_like(closed)
-        for at, needed in enumerate(self.needed):
-            ready[at, : len(needed)] = torch.tensor([number == 0 for number in needed], device=ready.device)
-        self._add(totals, rows, ids, closed & ready & (ready.cumsum(dim=1) <= self.beams))
+    def _closing(self, at: int, candidates: list[Candidate]) -> list[Candidate]:
+        """The first K of those that need nothing."""
+        ready = [one for one, number in zip(candidates, self.needed[at], strict=False) if number == 0]
+        return ready[: self.beams]
 
-    def _living(self, totals: Tensor) -> tuple[Tensor, Tensor]:
-        places = []
-        for needed, sums in zip(self.needed, totals.tolist(), strict=True):
-            living = [place for place in range(len(needed)) if sums[place] > -inf]
-            chosen = sorted(_dealt([needed[place] for place in living])[: self.beams])
-            kept = [living[index] for index in chosen]
-            gone = [place for place in range(len(sums)) if sums[place] == -inf]
-            places.append([*kept, *gone][: self.beams])
-        order = torch.tensor(places, device=totals.device)
-        return totals.gather(1, order), order
+    def _living(self, at: int, candidates: list[Candidate]) -> list[Candidate]:
+        pairs = [
+            (one, number) for one, number in zip(candidates, self.needed[at], strict=False) if not self._gone(one)
+        ]  # those behind have no total
+        chosen = sorted(_dealt([number for _, number in pairs])[: self.beams])
+        rest = [one._replace(total=-inf) for one in candidates if self._gone(one)] or [candidates[0]._replace(total=-inf)]
+        living = [pairs[place][0] for place in chosen]
+        return (living + rest * self.beams)[: self.beams]
 
 
 def _dealt(needed: list[int]) -> list[int]:

@@ -140,6 +140,7 @@ def restricting(
     limits: Tensor,
     end: int | None,
     forbidden: Sequence[int],
+    before: Sequence[Sequence[int]] | None = None,
 ) -> tuple[Restrictions, Tracker | None]:
     """Everything that a request asks of the tokens, as one; and the tracker that must follow every step, if there is one.
 
@@ -149,10 +150,11 @@ def restricting(
         UsageError: what is asked for contradicts itself.
     """
     rules = [*rules_of(config, end), *rules]
-    check(rules, limits)
+    earlier = None if before is None or not any(before) else torch.tensor(before, dtype=torch.int64, device=limits.device)
+    check(rules, limits if earlier is None else limits + earlier.shape[1])
     forcing, tracker = forced(rules, prefixes, required, limits=limits, end=end, forbidden=forbidden, beams=config.beams)
     never = torch.tensor(forbidden, dtype=torch.int64, device=limits.device)
-    return Restrictions(never, config.repetition_penalty, tuple(rules), forcing), tracker
+    return Restrictions(never, config.repetition_penalty, tuple(rules), forcing, earlier), tracker
 
 
 def forced(

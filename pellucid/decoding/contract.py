@@ -9,7 +9,7 @@ A row of the mask may then be False throughout: a prompt of one token leaves not
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
@@ -51,4 +51,17 @@ class Model(Protocol[MemoryType, StateType]):
 
     def step(self, ids: Tensor, state: StateType, /) -> tuple[Tensor, StateType]:
         """Takes in ids (R, T) int64 and gives the logits (R, T, V) after each of them, with the state to go on from."""
+        ...
+
+
+@runtime_checkable
+class Choosing(Protocol):
+    """A model that can besides say which token is the most probable one, without showing all the others."""
+
+    def best(self, ids: Tensor, state: StateType, never: Tensor, /) -> tuple[Tensor, Tensor, StateType]:
+        """Takes in ids (R, 1); the most probable next token of each row, but for those of ``never``, and the state after.
+
+        Returns:
+            Log probabilities and ids, (R,) each, and the state to go on from. Of equally probable tokens the lowest id.
+        """
         ...

@@ -35,7 +35,10 @@ class Greedy:
 
     def choose(self, log_probabilities: Tensor) -> tuple[Tensor | None, Tensor]:
         """Takes (R, V), gives the rows to go on with (None: all) and the token that each goes on with."""
-        values, ids = self.pick(log_probabilities)  # (R,)
+        return self.take(*self.pick(log_probabilities))
+
+    def take(self, values: Tensor, ids: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Takes log probability and id of each row's token, (R,) each, gives what ``choose`` gives."""
         self.totals = self.totals + values
         self.tokens = torch.cat((self.tokens, ids[:, None]), dim=1)  # (R, T + 1)
         at_limit = self.limits <= self.tokens.shape[1]

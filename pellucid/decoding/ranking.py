@@ -8,6 +8,8 @@ Legend: S sentences, K beams, R rows (K a sentence), V vocabulary, N whole block
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -58,19 +60,21 @@ def largest_sums(totals: Tensor, values: Tensor, count: int) -> tuple[Tensor, Te
 def _largest_sums_in_blocks(totals: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Sums of (S, K) and (S, K, V), and their places k V + v, best first, equal ones in any order: (S, C) each."""
     n_sentences, beams, vocabulary = values.shape
-    n_blocks = vocabulary // BLOCK
-    if beams * n_blocks < 8 * count:  # too few blocks for leaving many out
+    size = _block_size(vocabulary)
+    n_blocks = beams * (vocabulary // size)  # of a sentence
+    if n_blocks < 8 * count:  # too few blocks for leaving many out
         return (totals[:, :, None] + values).flatten(1).topk(count, dim=1)
-    whole = n_blocks * BLOCK
-    blocks = values[:, :, :whole].view(n_sentences, beams, n_blocks, BLOCK)
-    maxima = totals[:, :, None] + blocks.amax(dim=3)  # (S, K, N)
-    chosen = maxima.flatten(1).topk(count, dim=1, sorted=False).indices  # (S, C)
-    beam, block = chosen // n_blocks, chosen % n_blocks
-    inside = blocks[torch.arange(n_sentences, device=values.device)[:, None], beam, block]  # (S, C, BLOCK)
-    behind = totals[:, :, None] + values[:, :, whole:]  # (S, K, V - N BLOCK)
-    sums = torch.cat(((totals.gather(1, beam)[:, :, None] + inside).flatten(1), behind.flatten(1)), dim=1)
-    places = torch.arange(beams * vocabulary, device=values.device).view(beams, vocabulary)
-    places_inside = (beam * vocabulary + block * BLOCK)[:, :, None] + places[0, :BLOCK]  # (S, C, BLOCK)
-    places_behind = places[:, whole:].flatten().expand(n_sentences, -1)
-    best, at = sums.topk(count, dim=1)
-    return best, torch.cat((places_inside.flatten(1), places_behind), dim=1).gather(1, at)
+    maxima = totals[:, :, None] + values.view(n_sentences, beams, -1, size).amax(dim=3)
+    chosen = maxima.flatten(1).topk(count, dim=1, sorted=False).indices  # (S, C) blocks
+    before = torch.arange(0, n_sentences * n_blocks, n_blocks, device=values.device)[:, None]
+    inside = values.reshape(-1, size).index_select(0, (chosen + before).flatten()).view(n_sentences, count, size)
+    sums = totals.gather(1, chosen // (n_blocks // beams))[:, :, None] + inside
+    best, at = sums.flatten(1).topk(count, dim=1)
+    return best, chosen.gather(1, at // size) * size + at % size
+
+
+@cache
+def _block_size(vocabulary: int) -> int:
+    """The divisor nearest to ``BLOCK``, from a quarter of it to twice it; where there is none, all of it: no blocks."""
+    divisors = [size for size in range(BLOCK // 4, 2 * BLOCK + 1) if vocabulary % size == 0]
+    return min(divisors, key=lambda size: abs(size - BLOCK), default=vocabulary)

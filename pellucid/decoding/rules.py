@@ -5,7 +5,7 @@ not come. **It leaves the others as they are**, so that the score of an output i
 
 What is forced, a prefix and the required phrases of :mod:`pellucid.decoding.constraints`, comes after the rules and prevails.
 
-Legend: R rows, T tokens so far, V vocabulary, N sentences of the batch, P longest prefix.
+Legend: R rows, T tokens so far, V vocabulary, N sentences of the batch, P longest prefix, B tokens of earlier searches.
 """
 
 from __future__ import annotations
@@ -194,23 +194,38 @@ class Restrictions:
         repetition_penalty: on the logits, before anything else; 1: none.
         rules: applied one after the other.
         forcing: applied after them, the last one prevails.
+        before: (N, B) what each output holds already, written by searches before this one: rules and penalty count it, what
+            is forced does not.
     """
 
     never: Tensor
     repetition_penalty: float = 1.0
     rules: tuple[Rule, ...] = ()
     forcing: tuple[Forcing, ...] = ()
+    before: Tensor | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether some tokens never come, and that is all."""
+        return self.repetition_penalty == 1.0 and not self.rules and not self.forcing
 
     def log_probabilities(self, logits: Tensor, write: Callable[[], Written]) -> Tensor:
         """Takes logits (R, V), gives log probabilities (R, V) float32; ``write`` is asked only where a rule has to know."""
         if self.repetition_penalty != 1.0:
-            logits = penalised_repetition(logits, write().tokens, self.repetition_penalty)
+            logits = penalised_repetition(logits, self._whole(write()).tokens, self.repetition_penalty)
         values = torch.log_softmax(logits, dim=-1, dtype=torch.float32).index_fill_(1, self.never, -torch.inf)
         if not self.rules and not self.forcing:
             return values
         written, without_rules = write(), values
+        whole = self._whole(written)
         for rule in self.rules:
-            values = rule(values, written)
+            values = rule(values, whole)
         for force in self.forcing:
             values = force(values, without_rules, written)
         return values
+
+    def _whole(self, written: Written) -> Written:
+        if self.before is None:
+            return written
+        before = self.before[written.sentences]  # (R, B)
+        return Written(torch.cat((before, written.tokens), dim=1), written.sentences, written.limits + before.shape[1])

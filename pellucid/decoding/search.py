@@ -8,7 +8,7 @@ Legend: B sentences, S source length, K beams, R rows (K a sentence still search
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, Required, TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from pellucid.base.config import DecodingConfig
 from pellucid.base.errors import UsageError
 from pellucid.decoding.beam import Beam, ConstrainedBeam
 from pellucid.decoding.constraints import Tracker, restricting
-from pellucid.decoding.contract import MemoryType, Model, StateType
+from pellucid.decoding.contract import Choosing, MemoryType, Model, StateType
 from pellucid.decoding.greedy import Greedy
 from pellucid.decoding.hypothesis import Hypothesis
 from pellucid.decoding.penalties import length_penalty
@@ -42,21 +42,37 @@ class Strategy(Protocol):
         ...
 
 
+class SearchOptions(TypedDict, total=False):
+    """What is asked of a search besides model, source and configuration; all but ``start`` and ``end`` may be left out."""
+
+    start: Required[int | Tensor]
+    """id that every output begins with, or (B,) int64, the one of each sentence: the last token of its prompt"""
+    end: Required[int | None]
+    """id that closes an output; None: nothing but its limit does"""
+    limits: Tensor | None
+    """(B,) int64, most tokens of each output with its end token, at least 1. Default: the tokens of its source plus
+    ``max_extra`` (the paper's input length + 50, section 6.1)"""
+    n_best: int
+    """outputs a sentence, at most ``config.beams``; 1"""
+    forbidden: Sequence[int]
+    """ids that are never chosen (padding, start, unknown). In scores the others keep their probabilities"""
+    seeds: Sequence[int] | Tensor | None
+    """with a temperature, (B,) one for each sentence, which gets the same text from the same seed in whatever batch it stands.
+    Default: its place in this batch, from 0"""
+    rules: Sequence[Rule]
+    """what may not come, see :mod:`pellucid.decoding.rules`, besides those that ``config`` names. They prevail over the model,
+    and what is forced prevails over them"""
+    prefixes: Sequence[Sequence[int]] | None
+    """of each sentence, tokens that its output begins with; they count in limit and score"""
+    required: Sequence[Sequence[Phrase]] | None
+    """of each sentence, phrases that its output must hold, see :mod:`pellucid.decoding.constraints`: each a list of spellings,
+    any one of which will do, each spelling a list of tokens"""
+    before: Sequence[Sequence[int]] | None
+    """of each sentence, equally many tokens that earlier searches have written: rules and repetition penalty count them"""
+
+
 def search(
-    model: Model[MemoryType, StateType],
-    source: Tensor,
-    mask: Tensor,
-    config: DecodingConfig,
-    *,
-    start: int | Tensor,
-    end: int | None,
-    limits: Tensor | None = None,
-    n_best: int = 1,
-    forbidden: Sequence[int] = (),
-    seeds: Sequence[int] | Tensor | None = None,
-    rules: Sequence[Rule] = (),
-    prefixes: Sequence[Sequence[int]] | None = None,
-    required: Sequence[Sequence[Phrase]] | None = None,
+    model: Model[MemoryType, StateType], source: Tensor, mask: Tensor, config: DecodingConfig, **asked: Unpack[SearchOptions]
 ) -> list[list[Hypothesis]]:
     """The outputs of each source sentence.
 
@@ -67,19 +83,7 @@ def search(
         source: (B, S) int64, padded; each sentence with its end token. Decoder-only model: each prompt without its last token.
         mask: (B, S) bool, True = a real token; a row without any is the prompt of one token.
         config: beams, length penalty and ``max_extra``; ``temperature``, ``top_k`` and ``top_p``.
-        start: id that every output begins with, or (B,) int64, the one of each sentence: the last token of its prompt.
-        end: id that closes an output; None: nothing but its limit does.
-        limits: (B,) int64, most tokens of each output with its end token, at least 1. Default: the tokens of its source
-            plus ``max_extra`` (the paper's input length + 50, section 6.1).
-        n_best: outputs a sentence, at most ``config.beams``.
-        forbidden: ids that are never chosen (padding, start, unknown). In scores the others keep their probabilities.
-        seeds: with a temperature, (B,) one for each sentence, which gets the same text from the same seed in whatever batch it
-            stands. Default: its place in this batch, from 0.
-        rules: what may not come, see :mod:`pellucid.decoding.rules`, besides those that ``config`` names. They prevail over the
-            model, and what is forced prevails over them.
-        prefixes: of each sentence, tokens that its output begins with; they count in limit and score.
-        required: of each sentence, phrases that its output must hold, see :mod:`pellucid.decoding.constraints`: each a list of
-            spellings, any one of which will do, each spelling a list of tokens.
+        asked: see :class:`SearchOptions`.
 
     Returns:
         For each sentence 1 to ``n_best`` hypotheses, all different, best score first; fewer if there are no more.
@@ -90,40 +94,13 @@ def search(
         NothingToChooseError: the logits are NaN or infinite, or all permitted tokens have probability zero.
     """
     hypotheses: list[list[Hypothesis]] = []
-    for strategy in searching(
-        model,
-        source,
-        mask,
-        config,
-        start=start,
-        end=end,
-        limits=limits,
-        n_best=n_best,
-        forbidden=forbidden,
-        seeds=seeds,
-        rules=rules,
-        prefixes=prefixes,
-        required=required,
-    ):
+    for strategy in searching(model, source, mask, config, **asked):
         hypotheses = strategy.hypotheses
     return hypotheses
 
 
 def searching(
-    model: Model[MemoryType, StateType],
-    source: Tensor,
-    mask: Tensor,
-    config: DecodingConfig,
-    *,
-    start: int | Tensor,
-    end: int | None,
-    limits: Tensor | None = None,
-    n_best: int = 1,
-    forbidden: Sequence[int] = (),
-    seeds: Sequence[int] | Tensor | None = None,
-    rules: Sequence[Rule] = (),
-    prefixes: Sequence[Sequence[int]] | None = None,
-    required: Sequence[Sequence[Phrase]] | None = None,
+    model: Model[MemoryType, StateType], source: Tensor, mask: Tensor, config: DecodingConfig, **asked: Unpack[SearchOptions]
 ) -> Iterator[Strategy]:
     """The same search step by step, for whoever wants to see outputs grow: the strategy after each token of every row.
 
@@ -133,11 +110,21 @@ def searching(
 
     Args, raises: as :func:`search`; what is asked for is checked at once, before the first step.
     """
+    n_best, end, limits = asked.get("n_best", 1), asked["end"], asked.get("limits")
     _check(config, n_best)
     limits = (longest(mask, config) if limits is None else limits).to(source.device)
-    restrictions, tracker = restricting(config, rules, prefixes, required, limits=limits, end=end, forbidden=forbidden)
-    strategy = _strategy(config, limits, n_best, end, seeds, tracker)
-    return _steps(model, source, mask, strategy, start, config.beams, restrictions, tracker)
+    restrictions, tracker = restricting(
+        config,
+        asked.get("rules", ()),
+        asked.get("prefixes"),
+        asked.get("required"),
+        limits=limits,
+        end=end,
+        forbidden=asked.get("forbidden", ()),
+        before=asked.get("before"),
+    )
+    strategy = _strategy(config, limits, n_best, end, asked.get("seeds"), tracker)
+    return _steps(model, source, mask, strategy, asked["start"], config.beams, restrictions, tracker)
 
 
 @torch.inference_mode()  # entered again for every step, so that it does not hold for whoever takes them
@@ -153,9 +140,15 @@ def _steps(
 ) -> Iterator[Strategy]:
     state = model.start(model.encode(source, mask), beams=beams)
     ids = _first_tokens(start, source).repeat_interleave(beams)  # (R,)
+    # Where nothing but the most probable token is wanted, a model that knows it need not show all the others.
+    plain = strategy if type(strategy) is Greedy and restrictions.plain and isinstance(model, Choosing) else None
     while strategy.live:
-        logits, state = model.step(ids[:, None], state)  # (R, 1, V)
-        rows, ids = strategy.choose(restrictions.log_probabilities(logits[:, -1], strategy.written))
+        if plain is not None:
+            values, best, state = model.best(ids[:, None], state, restrictions.never)  # type: ignore[attr-defined]
+            rows, ids = plain.take(values, best)
+        else:
+            logits, state = model.step(ids[:, None], state)  # (R, 1, V)
+            rows, ids = strategy.choose(restrictions.log_probabilities(logits[:, -1], strategy.written))
         if tracker is not None:
             tracker.follow(rows, ids)
         if rows is not None and strategy.live:
@@ -196,35 +189,3 @@ def _strategy(
 def _first_tokens(start: int | Tensor, source: Tensor) -> Tensor:
     """The first token fed for each sentence: (B,)."""
     return torch.as_tensor(start, dtype=torch.int64, device=source.device).expand(len(source))
-
-
-def log_probabilities(
-    model: Model[MemoryType, StateType],
-    source: Tensor,
-    mask: Tensor,
-    targets: Sequence[Sequence[int]],
-    *,
-    start: int | Tensor,
-) -> list[float]:
-    """The log probability of each given output, by one pass with the output fed in (teacher forcing).
-
-    Args:
-        source: (B, S) int64, padded; each sentence with its end token. Decoder-only model: each prompt without its last token.
-        mask: (B, S) bool, True = a real token.
-        targets: tokens of each output without the start token; with the end token where that is to count.
-        start: id that every output begins with, or (B,) int64, the one of each sentence: the last token of its prompt.
-
-    Returns:
-        Natural log probabilities, summed over the tokens of each output, not divided by any length penalty.
-    """
-    width = max(map(len, targets))
-    padded = [[*target, *[0] * (width - len(target))] for target in targets]  # behind the target: never looked at
-    wanted = torch.tensor(padded, dtype=torch.int64, device=source.device)  # (B, T)
-    lengths = torch.tensor([len(target) for target in targets], device=source.device)
-    real = torch.arange(width, device=source.device) < lengths[:, None]  # (B, T)
-    with torch.inference_mode():
-        fed = torch.cat((_first_tokens(start, source)[:, None], wanted[:, :-1]), dim=1)  # (B, T)
-        logits, _ = model.step(fed, model.start(model.encode(source, mask)))  # (B, T, V)
-        values = torch.log_softmax(logits, dim=-1, dtype=torch.float32).gather(2, wanted[:, :, None]).squeeze(2)
-        sums: list[float] = values.double().masked_fill(~real, 0.0).sum(dim=1).tolist()
-    return sums

@@ -63,6 +63,7 @@ def speculate(
     seeds: Sequence[int] | Tensor | None = None,
     rules: Sequence[Rule] = (),
     prefixes: Sequence[Sequence[int]] | None = None,
+    before: Sequence[Sequence[int]] | None = None,
 ) -> list[Speculated]:
     """One output for each source sentence, as :func:`pellucid.decoding.search.search` finds or draws it with one beam.
 
@@ -81,7 +82,7 @@ def speculate(
         ahead: most tokens proposed at a time, at least 1.
         forbidden: ids that are never chosen.
         seeds: with a temperature, (B,) one for each sentence. Default: its place in the batch, from 0.
-        rules, prefixes: as for ``search``, for both models. Required phrases cannot be asked for.
+        rules, prefixes, before: as for ``search``, for both models. Required phrases cannot be asked for.
 
     Raises:
         UsageError: several beams, nothing proposed, a seed missing, a prefix without room or forbidden, or models with
@@ -95,7 +96,7 @@ def speculate(
     seeds = seeds_of(seeds, len(source))
     starts = torch.as_tensor(start).expand(len(source)).tolist()
     limits = (longest(mask, config) if limits is None else limits).to(source.device)
-    restrictions, _ = restricting(config, rules, prefixes, limits=limits, end=end, forbidden=forbidden)
+    restrictions, _ = restricting(config, rules, prefixes, limits=limits, end=end, forbidden=forbidden, before=before)
     found = []
     with torch.inference_mode():
         for at in range(len(source)):

@@ -50,6 +50,21 @@ def stream(search: Iterable[Strategy]) -> Generator[Token, None, Hypothesis]:
     return found
 
 
+class Growing:
+    """The ids of a stream, one by one, and then what it found."""
+
+    found: Hypothesis  # the whole output, once all tokens have been read
+
+    def __init__(self, tokens: Generator[Token, None, Hypothesis]) -> None:
+        self._tokens = tokens
+
+    def __iter__(self) -> Iterator[int]:
+        return (token.id for token in self._kept())
+
+    def _kept(self) -> Iterator[Token]:
+        self.found = yield from self._tokens
+
+
 def text_pieces(ids: Iterable[int], decode: Callable[[Sequence[int]], str], *, before: Sequence[int] = ()) -> Iterator[str]:
     """Text as it grows: of each token what can be shown already; a character whose bytes are not all there waits for the rest.
 

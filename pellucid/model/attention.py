@@ -17,6 +17,7 @@ from pellucid.model.dropout import Dropout
 from pellucid.model.masks import ResolvedMask
 from pellucid.model.positions import Rotation, rotate
 
+FEW = 9  # queries up to which it is the slower one: a step, also of several beams
 LONG = 48  # keys from which on torch's fused attention is the faster one on a CPU, also where it is given a mask
 
 
@@ -96,9 +97,11 @@ def _fused_is_faster(query: Tensor, key: Tensor, score: Score, mask: ResolvedMas
     """Whether torch's fused attention can do it, and sooner than three products of matrices one after the other.
 
     On a CPU it neither drops weights nor learns a bias; in bfloat16 it takes 1.4 times as long as plain products, in training 2
-    to 5 times; and below ``LONG`` keys it spends more on reading a mask than it saves.
+    to 5 times; below ``LONG`` keys it spends more on reading a mask than it saves; and for a few queries it is twice as slow.
     """
     if not isinstance(score, DotProduct) or query.shape[1] != key.shape[1] or query.dtype == torch.bfloat16:
+        return False
+    if query.shape[2] < FEW and query.device.type == "cpu":
         return False
     if query.device.type != "cpu" or (dropout.training and dropout.p > 0.0):
         return False

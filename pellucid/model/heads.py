@@ -65,6 +65,7 @@ class Head(nn.Module):
         super().__init__()
         self.pool, self.transform, self.dropout, self.scale = pool, transform, dropout, scale
         self.bias = nn.Parameter(torch.empty(bias)) if bias else None
+        self.product: nn.Module | None = None  # in place of that with the matrix and the bias, see pellucid.model.packed
 
     def features(self, x: Tensor, mask: Tensor | None = None, tap: Tap | None = None) -> Tensor:
         """The vectors to match: (..., D) -> (..., D), or pooled (B, T, D) -> (B, D), of the tokens that ``mask`` (B, T) says
@@ -80,7 +81,8 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor, weight: Tensor, mask: Tensor | None = None, tap: Tap | None = None) -> Tensor:
         """Logits, log-probabilities up to a constant: (..., D) and (V, D) -> (..., V); pooled, (B, T, D) -> (B, V)."""
-        logits = F.linear(self.features(x, mask, tap), weight, self.bias)
+        features = self.features(x, mask, tap)
+        logits = F.linear(features, weight, self.bias) if self.product is None else self.product(features)
         if tap is not None:
             logits = tap("logits", logits)
             tap("probs", torch.softmax(logits, dim=-1))

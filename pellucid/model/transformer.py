@@ -217,7 +217,10 @@ class EncoderDecoder(Transformer):
     def start(self, memory: Memory, beams: int = 1) -> State:
         """The state before the first token. Keys and values of the source are computed here, once."""
         rows = memory.states[-1].shape[0] * beams
-        return State(len(self.decoder.layers), rows, beams, self.decoder.project(memory.states), memory.mask)
+        # Laid out once as every step reads them; and without padding there is no mask to apply at every step.
+        projected = [(key.contiguous(), value.contiguous()) for key, value in self.decoder.project(memory.states)]
+        mask = None if memory.mask is None or bool(memory.mask.all()) else memory.mask
+        return State(len(self.decoder.layers), rows, beams, projected, mask)
 
     def step(self, ids: Tensor, state: State, *, tap: Tapper | None = None) -> tuple[Tensor, State]:
         """Logits (R, T, V) of the token after each of one or more new positions, ``ids`` (R, T)."""

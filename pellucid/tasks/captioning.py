@@ -8,27 +8,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pellucid.base.config import DecodingConfig, RunConfig
+from pellucid.base.config import RunConfig
 from pellucid.base.errors import DataError, ModelError, UsageError
 from pellucid.base.progress import Progress, say
 from pellucid.data.picture_splits import chosen
 from pellucid.data.pictures import Pictures
 from pellucid.decoding.hypothesis import NothingToChooseError
-from pellucid.decoding.search import search
 from pellucid.model.transformer import EncoderDecoder
-from pellucid.tasks.drawing import asked
 from pellucid.tasks.framing import AnyTokenizer, end_of, pad_of, start_of, unwritable
 from pellucid.tasks.loaded import Scores
 from pellucid.tasks.model_card import card
 from pellucid.tasks.model_directory import run_tokenizer, save_model
 from pellucid.tasks.on_pictures import ROWS, Indices, OnPictures, PictureSource, ReadsPictures, in_order, many, stacked
+from pellucid.tasks.output import Output
 from pellucid.tasks.pairs import PairBatch, mean_loss, pad, pair_loss
+from pellucid.tasks.request import Asked, Request, request_of
+from pellucid.tasks.writing import Writer, agreeing, drawn_often
 from pellucid.text.metrics import bleu
 from pellucid.training.protocol import Stopped, Validation
 
@@ -160,50 +162,53 @@ class Captioner(ReadsPictures[EncoderDecoder]):
     searches = True
 
     def caption(
-        self,
-        pictures: PictureSource | Sequence[PictureSource],
-        beams: int | None = None,
-        temperature: float | None = None,
-        seed: int = 0,
+        self, pictures: PictureSource | Sequence[PictureSource], request: Request | None = None, **options: Any
     ) -> list[str]:
         """The caption of each picture, of at most ``decoding.max_extra`` tokens: a picture has no length of its own to add to.
 
         Args:
             pictures: one or several: files, or arrays uint8 (H, W), (H, W, C) or (C, H, W) of the model's size.
-            beams, temperature: ``None``: as the recipe says, see :func:`pellucid.tasks.drawing.asked`.
-            seed: of what is drawn. A picture gets the same caption alone and among others.
+            request, options: how, see :class:`pellucid.tasks.request.Request`: its fields by name, as ``beams=5``; one caption
+                a picture, by this model alone. A picture gets the same caption alone and among others.
 
         Raises:
             DataError: a picture is missing, damaged, or an array of another size.
-            UsageError: ``beams`` or ``temperature`` is out of range.
+            UsageError: what is asked for is out of range or contradicts itself.
         """
+        writer = self._writer(request_of(request, options))
         given = many(pictures)
         parts = (given[first : first + ROWS] for first in range(0, len(given), ROWS))
-        config = asked(self.config.decoding, beams=beams, temperature=temperature)
-        return [text for part in parts for text in self._captions(self.read(part), config, seed)]
+        return [text for part in parts for text in self._captions(self.read(part), writer)]
 
-    def _captions(self, pictures: npt.NDArray[np.uint8], config: DecodingConfig, seed: int = 0) -> list[str]:
+    def _writer(self, request: Request) -> Writer:
+        request.refuse("ensemble", "draft", "scores", "align", by="a model that captions pictures")
+        if request.n_best > 1 or any(term.source is not None for term in request.terms):
+            what, expected = "a picture has one caption and no words of its own", "n_best 1, and phrases for a glossary"
+            raise UsageError(what, expected=expected)
+        tokenizer = self.tokenizer
+        return Writer(self, request, tokenizer=tokenizer, end=end_of(tokenizer), never=unwritable(tokenizer))
+
+    def _captions(self, pictures: npt.NDArray[np.uint8], writer: Writer) -> list[str]:
         """Of pictures (B, C, H, W) brought to the model's size."""
-        model = self.config.model
-        pixels = self._numbers(pictures)
+        model, asks = self.config.model, writer.request
+        some = drawn_often([(number, writer.wanted(Asked(""))) for number in range(len(pictures))], asks.samples)
+        pixels = self._numbers(pictures)[[number for number, _ in some]]
+        tokens = writer.config.max_extra if asks.tokens is None else asks.tokens
         try:
-            found = search(
-                self.model.eval(),
+            found = writer.write(
                 pixels,
-                torch.ones(len(pixels), model.picture.n_patches, dtype=torch.bool, device=self.device),
-                config,
+                torch.ones(len(pixels), model.picture.n_patches, dtype=torch.bool),
+                [wanted for _, wanted in some],
                 start=start_of(self.tokenizer),
-                end=end_of(self.tokenizer),
-                limits=torch.full((len(pixels),), min(config.max_extra, model.max_length)),
-                forbidden=unwritable(self.tokenizer),
-                seeds=[seed] * len(pixels),
+                limits=torch.full((len(pixels),), min(tokens, model.max_length)),
             )
         except NothingToChooseError as error:
             raise ModelError(
                 error.what, where=f"picture {error.sentence + 1} of its batch", found=error.found, advice=error.advice
             ) from error
         # N pictures give N lines, whatever a model of bytes writes.
-        return [self.tokenizer.decode(best.ids).replace("\n", " ") for [best] in found]
+        outputs = [[Output(self.tokenizer.decode(best.ids).replace("\n", " "), best.score, best.reason)] for [best] in found]
+        return [best.text for [best] in agreeing(outputs, asks.samples, asks.utility)]
 
     def evaluate_split(self, name: str, beams: int | None = None) -> Scores:
         """Score the model on a split of the corpus that it was trained on."""
@@ -216,11 +221,11 @@ class Captioner(ReadsPictures[EncoderDecoder]):
             ``exact`` and ``bleu`` in percent (see :func:`scores`), ``loss`` per token in nats, and ``loss_other_picture``: the
             same for the same captions, each beside the next other picture. A model that does not look has both alike.
         """
-        config = asked(self.config.decoding, beams=beams)
+        writer = self._writer(Request(beams=beams))
         outputs: list[str] = []
         with Progress(len(captions), "pictures", "captioning") as bar:
             for some in in_order(len(captions)):
-                outputs += self._captions(stacked(pictures, some), config)
+                outputs += self._captions(stacked(pictures, some), writer)
                 bar.update(len(some))
         own = np.arange(len(captions))
         values = scores(outputs, captions, self.config)

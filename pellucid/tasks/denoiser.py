@@ -6,27 +6,31 @@ Shapes: B texts, S source positions, T target positions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import torch
 
-from pellucid.base.config import DecodingConfig, RunConfig
+from pellucid.base.config import RunConfig
 from pellucid.base.errors import DataError, UsageError
 from pellucid.base.progress import say
 from pellucid.data.readers import open_split
-from pellucid.decoding.batching import in_batches
-from pellucid.decoding.search import search
+from pellucid.decoding.batching import WINDOW, in_batches
 from pellucid.tasks.corruption import infilling, spans
-from pellucid.tasks.drawing import asked, one_each
-from pellucid.tasks.framing import AnyTokenizer, pad_of, start_of, unwritable
+from pellucid.tasks.framing import AnyTokenizer, pad_of, start_of
 from pellucid.tasks.loaded import Scores
 from pellucid.tasks.masked_lm import GAP, mask_of
+from pellucid.tasks.output import EMPTY, Output
 from pellucid.tasks.pairs import PairBatch, mean_loss, pad
 from pellucid.tasks.prepared import seeded
-from pellucid.tasks.translator import EMPTY, Output, Translator
+from pellucid.tasks.request import Asked, Request, each_asked, request_of
+from pellucid.tasks.spelling import inside
+from pellucid.tasks.translator import Translator
+from pellucid.tasks.writing import Wanted, Writer, agreeing, drawn_often
 from pellucid.text.imported import ImportedTokenizer
 
+Parts = list[list[int]]  # tokens of what stands before, between and after the gaps of a text
 Corrupt = Callable[[Sequence[int], torch.Generator | None], tuple[list[int], list[int]]]
 
 
@@ -115,17 +119,7 @@ class Denoiser(Translator):
         """``"spans"`` or ``"infilling"``."""
         return objective_of(self.config, self.tokenizer)
 
-    def generate(
-        self,
-        texts: str | Sequence[str],
-        *,
-        tokens: int | None = None,
-        beams: int | None = None,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int | Sequence[int] = 0,
-    ) -> list[str]:
+    def generate(self, texts: str | Asked | Sequence[str | Asked], request: Request | None = None, **options: Any) -> list[str]:
         """Each text with its gaps, written ``[MASK]``, filled in. A gap takes the space before it along.
 
         A text without gaps gives what the decoder writes, and so does any text where the model is one of infilling, which
@@ -133,73 +127,84 @@ class Denoiser(Translator):
 
         Args:
             texts: one a line; white space gives an empty text.
-            tokens: most tokens that the decoder writes; ``None``: as for a translation.
-            beams, temperature, top_k, top_p: ``None``: as the recipe says, see :func:`pellucid.tasks.drawing.asked`.
-            seed: of what is drawn; one for all texts or one for each.
+            request, options: how, see :class:`pellucid.tasks.request.Request`; ``tokens`` are those that the decoder writes.
+                ``seed`` and ``prefix`` may be one for each text.
 
         Raises:
             UsageError: a number is out of range, or a text has more gaps than there are sentinels.
         """
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        config = asked(self.config.decoding, beams=beams, temperature=temperature, top_k=top_k, top_p=top_p)
-        return [output.text for output in self.restored(texts, config, tokens=tokens, seed=seed)]
+        asked = each_asked([texts] if isinstance(texts, str | Asked) else texts, options)
+        return [output[0].text for output in self.generate_lines(asked, request, **options)]
 
-    def restored(
-        self, texts: Sequence[str], config: DecodingConfig, *, tokens: int | None = None, seed: int | Sequence[int] = 0
-    ) -> list[Output]:
-        """The same with scores and why each ended. Raises as :meth:`generate`."""
-        seeds = one_each(seed, len(texts), "text")
-        if tokens is not None and tokens < 1:
-            raise UsageError("there is nothing to write", where="tokens", expected="at least 1", found=tokens)
-        # A text of white space is never asked of the model.
-        items = [(self._parts(text) if text.strip() else [], one) for text, one in zip(texts, seeds, strict=True)]
-        self._warn_of_long([_length(parts) for parts, _ in items])
+    def generate_lines(
+        self, texts: Iterable[str | Asked], request: Request | None = None, *, window: int = WINDOW, **options: Any
+    ) -> Iterator[list[Output]]:
+        """The same for a stream of any length: of each text, in order, its ``n_best`` results. Raises as :meth:`generate`.
 
-        def work(some: list[tuple[list[list[int]], int]]) -> list[Output]:
-            return self._restore([parts for parts, _ in some], [one for _, one in some], config, tokens)
+        Args:
+            texts: texts, or texts with what is asked for each alone.
+            window: texts that are read, sorted by length and answered together.
+            request, options: as for :meth:`generate`.
+        """
+        writer = self._writer(request_of(request, options))
+        asks = writer.request
+        asks.refuse("align", "scores", by="a model that restores texts")
 
-        batch_tokens = max(config.batch_tokens // config.beams, 1)
-        found = in_batches(items, work, length=lambda item: _length(item[0]), empty=EMPTY[0], batch_tokens=batch_tokens)
-        return list(found)
+        def items() -> Iterator[tuple[Parts, Wanted]]:
+            for number, text in enumerate(texts, start=1):
+                asked = text if isinstance(text, Asked) else Asked(text)
+                # A text of white space is never asked of the model.
+                parts = self._parts(asked.text) if asked.text.strip() else []
+                self._warn_of_long(number, _length(parts))
+                wanted = writer.wanted(asked) if parts else Wanted(0)
+                if (wanted.prefix or wanted.required) and self._fills(parts):
+                    what = "what is filled into gaps has no prefix and no glossary"
+                    raise UsageError(what, where=f"text {number}", found=repr(asked.text))
+                yield parts, wanted
 
-    def _warn_of_long(self, lengths: Sequence[int]) -> None:
-        """Name the texts of which the model reads only the beginning."""
+        def work(some: list[tuple[Parts, Wanted]]) -> list[list[Output]]:
+            found = self._restore(drawn_often(some, asks.samples), writer)
+            return agreeing(found, asks.samples, asks.utility)
+
+        batch_tokens = max(writer.config.batch_tokens // writer.rows, 1)
+        return in_batches(
+            items(), work, length=lambda item: _length(item[0]), empty=[EMPTY], batch_tokens=batch_tokens, window=window
+        )
+
+    def stream(self, text: str | Asked, request: Request | None = None, **options: Any) -> Generator[str, None, Output]:
+        """Refused: where a gap ends is known only when all are filled."""
+        raise UsageError("this model fills gaps, which are known only together", found="a stream", advice="ask without stream")
+
+    def _warn_of_long(self, number: int, length: int) -> None:
+        """Name a text of which the model reads only the beginning."""
         room = self.config.model.max_length - sum(map(len, around(self.tokenizer)))
-        for number, length in enumerate(lengths, start=1):
-            if length > room:
-                say(f"warning: text {number} has {length} tokens, only the first {room} are read (model.max_length)")
+        if length > room:
+            say(f"warning: text {number} has {length} tokens, only the first {room} are read (model.max_length)")
 
-    def _parts(self, text: str) -> list[list[int]]:
+    def _parts(self, text: str) -> Parts:
         """Tokens of what stands before, between and after the gaps."""
         first, *others = text.split(GAP)
         parts = [self.tokenizer.encode(first.rstrip(" ") if others else first)]
         for number, part in enumerate(others, start=1):
-            parts.append(_inside(self.tokenizer, part.rstrip(" ") if number < len(others) else part))
+            parts.append(inside(self.tokenizer, part.rstrip(" ") if number < len(others) else part))
         return parts
 
-    def _restore(
-        self, texts: list[list[list[int]]], seeds: list[int], config: DecodingConfig, tokens: int | None
-    ) -> list[Output]:
-        tokenizer, longest = self.tokenizer, self.config.model.max_length
-        rows = [framed(tokenizer, self._with_marks(parts), longest) for parts in texts]
-        source, mask = pad(rows, pad_of(tokenizer))
-        limits = mask.sum(1) + config.max_extra if tokens is None else torch.full((len(rows),), tokens)
-        found = search(
-            self.model.eval(),
-            source.to(self.device),
-            mask.to(self.device),
-            config,
-            start=start_of(tokenizer),
-            end=tokenizer.end,
-            limits=limits.clamp(max=longest),
-            forbidden=unwritable(tokenizer),
-            seeds=seeds,
-        )
+    def _fills(self, parts: Parts) -> bool:
+        """Whether the decoder writes what belongs into gaps, and not a whole text."""
+        return len(parts) > 1 and self.objective == "spans"
+
+    def _restore(self, items: list[tuple[Parts, Wanted]], writer: Writer) -> list[list[Output]]:
+        longest = writer.longest(self.config.model.max_length)
+        rows = [framed(self.tokenizer, self._with_marks(parts), longest) for parts, _ in items]
+        source, mask, limits = self._padded(rows, writer)
+        start = start_of(self.tokenizer)
+        found = writer.write(source, mask, [wanted for _, wanted in items], start=start, limits=limits)
         return [
-            Output(self._text(parts, best.ids), best.score, best.reason) for parts, [best] in zip(texts, found, strict=True)
+            [Output(self._text(parts, one.ids), one.score, one.reason) for one in some]
+            for (parts, _), some in zip(items, found, strict=True)
         ]
 
-    def _with_marks(self, parts: list[list[int]]) -> list[int]:
+    def _with_marks(self, parts: Parts) -> list[int]:
         """Source tokens: the parts with sentinels or masks between them."""
         gaps = len(parts) - 1
         if not gaps:
@@ -214,10 +219,10 @@ class Denoiser(Translator):
             found += [mark, *part]
         return found
 
-    def _text(self, parts: list[list[int]], written: Sequence[int]) -> str:
+    def _text(self, parts: Parts, written: Sequence[int]) -> str:
         """What the decoder wrote; where that is only what belongs into the gaps, the text with it."""
         ids = list(written)
-        if len(parts) > 1 and self.objective == "spans":
+        if self._fills(parts):
             filled = _by_sentinel(written, self.tokenizer.sentinels)
             ids = list(parts[0])
             for sentinel, part in zip(self.tokenizer.sentinels, parts[1:], strict=False):
@@ -253,18 +258,6 @@ class Denoiser(Translator):
 def _length(parts: Sequence[Sequence[int]]) -> int:
     """Tokens of a text with one for each gap; 0 only of a text that is not read."""
     return max(sum(map(len, parts)) + len(parts) - 1, len(parts[:1]))
-
-
-def _inside(tokenizer: AnyTokenizer, text: str) -> list[int]:
-    """Tokens of a text that stands inside another one, where its first word need not begin with a space.
-
-    It is encoded after something that it does not merge with: a letter, or where it goes on with letters, a full stop.
-    """
-    for before in ("a", "."):
-        known, whole = tokenizer.encode(before), tokenizer.encode(before + text)
-        if whole[: len(known)] == known:
-            return whole[len(known) :]
-    return tokenizer.encode(text)
 
 
 def _by_sentinel(ids: Sequence[int], sentinels: Sequence[int]) -> dict[int, list[int]]:

@@ -5,58 +5,34 @@ Shapes: T positions, V vocabulary.
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, islice
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from pellucid.base.config import DecodingConfig
 from pellucid.base.errors import DataError, UsageError
 from pellucid.base.progress import say
 from pellucid.decoding.hypothesis import Hypothesis
-from pellucid.decoding.search import search
+from pellucid.decoding.penalties import length_penalty
+from pellucid.decoding.stream import Growing, stream, text_pieces
 from pellucid.model.transformer import DecoderOnly
-from pellucid.tasks.drawing import asked, one_each
+from pellucid.tasks.continuing import Writing, together
 from pellucid.tasks.framing import pad_of, unwritable
 from pellucid.tasks.loaded import Loaded, Scores
+from pellucid.tasks.output import Option, Output
 from pellucid.tasks.pairs import pad
 from pellucid.tasks.pixels import draws, open_texts
+from pellucid.tasks.request import Asked, Request, each_asked, request_of
 from pellucid.tasks.windows import around, beginning, end_of_text, mean_loss
+from pellucid.tasks.writing import Writer, agreeing
 from pellucid.text.imported import ImportedTokenizer
 
-ROWS = 64  # prompts that are continued together
-
-
-@dataclass(frozen=True)
-class Continuation:
-    """What a model writes after a prompt.
-
-    Args:
-        text: without the prompt.
-        score: mean log probability of the new tokens, the end token included where there is one.
-        reason: ``"end"``: the model ended it; ``"length"``: it has as many tokens as were asked for.
-    """
-
-    text: str
-    score: float
-    reason: str
-
-
-@dataclass
-class _Writing:
-    """A text being written."""
-
-    prompt: list[int]
-    seed: int
-    window: list[int]  # what the model reads: the prompt and the new tokens, or the last of them
-    new: list[int] = field(default_factory=list)
-    chosen: int = 0  # tokens, with the end token
-    log_probability: float = 0.0
-    reason: str = ""
+WINDOW = 1000  # prompts read before the first is answered, so that those of like lengths stand together
 
 
 class LanguageModel(Loaded[DecoderOnly]):
@@ -73,15 +49,7 @@ class LanguageModel(Loaded[DecoderOnly]):
         return self.config.model.max_length
 
     def generate(
-        self,
-        prompts: str | Sequence[str],
-        *,
-        tokens: int | None = None,
-        beams: int | None = None,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int | Sequence[int] = 0,
+        self, prompts: str | Asked | Sequence[str | Asked], request: Request | None = None, **options: Any
     ) -> list[str]:
         """Each prompt with what the model writes after it.
 
@@ -90,98 +58,188 @@ class LanguageModel(Loaded[DecoderOnly]):
 
         Args:
             prompts: texts to go on from.
-            tokens: most new tokens; ``None``: 100, or of a model that draws, a whole picture.
-            beams, temperature, top_k, top_p: ``None``: as the recipe says, see :func:`pellucid.tasks.drawing.asked`.
-            seed: of what is drawn; one for all prompts or one for each.
+            request, options: how, see :class:`pellucid.tasks.request.Request`: its fields by name, as ``top_p=0.9``. ``tokens``
+                are the new ones; ``None``: 100, or of a model that draws, a whole picture. ``seed`` and ``prefix`` may be one
+                for each prompt.
 
         Raises:
-            UsageError: a number is out of range.
+            UsageError: a number is out of range, or values contradict each other.
         """
-        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        config = asked(self.config.decoding, beams=beams, temperature=temperature, top_k=top_k, top_p=top_p)
-        if tokens is None:
-            tokens = self.context if draws(self.config) else 100
-        found = self.continuations(prompts, config, tokens=tokens, seed=seed)
-        return [prompt + continuation.text for prompt, continuation in zip(prompts, found, strict=True)]
+        asked = each_asked([prompts] if isinstance(prompts, str | Asked) else prompts, options)
+        found = self.continuations(asked, request, **options)
+        return [one.text + continuation.text for one, continuation in zip(asked, found, strict=True)]
 
-    def continuations(
-        self, prompts: Sequence[str], config: DecodingConfig, *, tokens: int = 100, seed: int | Sequence[int] = 0
-    ) -> list[Continuation]:
+    def continuations(self, prompts: Sequence[str | Asked], request: Request | None = None, **options: Any) -> list[Output]:
         """The same without the prompts, with scores and why each ended.
 
         Where positions have a table the model reads at most ``context`` tokens. A longer prompt loses its beginning, and when
         the table is full, writing goes on from the last half of what is there.
 
-        Raises:
-            UsageError: no tokens asked for, or not one seed for each prompt.
+        Args, raises: as :meth:`generate`; several best ones besides where not all fit into the positions.
         """
-        if tokens < 1:
-            raise UsageError("there is nothing to write", where="tokens", expected="at least 1", found=tokens)
-        seeds = one_each(seed, len(prompts), "prompt")
-        texts = [self._begin(number, *both) for number, both in enumerate(zip(prompts, seeds, strict=True), start=1)]
-        while open_texts := [text for text in texts if not text.reason]:
-            for some in self._together(open_texts, tokens):
-                self._write(some, config, tokens)
-        return [Continuation(self._text(text), text.log_probability / text.chosen, text.reason) for text in texts]
+        asked = each_asked(prompts, options)
+        return [best for best, *_ in self._answers(asked, request_of(request, options))]
 
-    def _begin(self, number: int, prompt: str, seed: int) -> _Writing:
-        tokenizer = self.tokenizer
-        ids = tokenizer.encode(prompt)
+    def generate_lines(
+        self, prompts: Iterable[str | Asked], request: Request | None = None, *, window: int = WINDOW, **options: Any
+    ) -> Iterator[list[Output]]:
+        """The whole texts, prompts included, for a stream of any length: of each prompt, in order, its ``n_best``.
+
+        Args:
+            prompts: texts, or texts with what is asked for each alone.
+            window: prompts that are read and answered together.
+            request, options: as for :meth:`generate`.
+        """
+        asks, stream = request_of(request, options), iter(prompts)
+        while some := each_asked(islice(stream, window), {}):
+            for one, outputs in zip(some, self._answers(some, asks), strict=True):
+                yield [replace(output, text=one.text + output.text) for output in outputs]
+
+    def stream(self, prompt: str | Asked, request: Request | None = None, **options: Any) -> Generator[str, None, Output]:
+        """What is written after a prompt in pieces, each as soon as it is there; together they are the continuation.
+
+        Args:
+            prompt: text to go on from.
+            request, options: as for :meth:`generate`, with one beam.
+
+        Returns:
+            An iterator over texts. A generator that says ``yield from`` gets the whole as well.
+
+        Raises:
+            UsageError: what is asked for is known only when the text is complete; raised before the first piece is asked for.
+        """
+        writer = self._writer(request_of(request, options).streamed())
+        return self._pieces(self._begin(1, prompt if isinstance(prompt, Asked) else Asked(prompt), writer), writer)
+
+    def _pieces(self, text: Writing, writer: Writer) -> Generator[str, None, Output]:
+        yield from text_pieces(self._growing(text, writer), self.tokenizer.decode, before=text.prompt)
+        return self._output(text, writer)
+
+    def _growing(self, text: Writing, writer: Writer) -> Iterator[int]:
+        while not text.reason:
+            source, mask, more = self._batch([text], writer)
+            growing = Growing(stream(writer.steps(source, mask, text.wanted_now(), **more)))
+            yield from growing
+            text.take(growing.found, self._most(writer.request), self._reach(writer))
+
+    def alternatives(self, prompt: str | Asked, n: int = 5, request: Request | None = None, **options: Any) -> list[Option]:
+        """The ``n`` most probable different tokens after the prompt and ``prefix``, each with how the text goes on with it.
+
+        Args:
+            prompt: text to go on from.
+            n: at least 1.
+            request, options: as for :meth:`generate`; ``prefix`` is what stands between prompt and position.
+
+        Raises:
+            UsageError: nothing can come after the prefix, or what is asked for contradicts itself.
+        """
+        writer = self._writer(request_of(request, options))
+        text = self._begin(1, prompt if isinstance(prompt, Asked) else Asked(prompt), writer)
+        source, mask, more = self._batch([text], writer)
+        start, limit = int(more["start"]), int(more["limits"])
+        found = writer.alternatives(source, mask, text.wanted, n, start=start, limit=limit)
+        return [
+            Option(
+                self.tokenizer.tokens([one.token])[0],
+                one.log_probability,
+                Output(text.text_of(one.output.ids, self.tokenizer), one.output.score, one.output.reason),
+            )
+            for one in found
+        ]
+
+    def _writer(self, request: Request) -> Writer:
+        request.refuse("align", by="a language model")
+        return Writer(self, request, tokenizer=self.tokenizer, end=self.end, never=self._never)
+
+    def _most(self, request: Request) -> int:
+        """Most new tokens."""
+        return request.tokens or (self.context if draws(self.config) else 100)
+
+    def _answers(self, prompts: Sequence[Asked], request: Request) -> list[list[Output]]:
+        writer = self._writer(request)
+        texts = [self._begin(number, asked, writer) for number, asked in enumerate(prompts, start=1)]
+        texts = [text.again(n) for text in texts for n in range(max(request.samples, 1))]
+        if request.n_best > 1:
+            return self._several(texts, writer)
+        tokens, reach = self._most(request), self._reach(writer)
+        while unfinished := [text for text in texts if not text.reason]:
+            for some in together(unfinished, tokens, reach, counting=writer.counts):
+                source, mask, more = self._batch(some, writer)
+                found = writer.write(source, mask, [text.wanted_now() for text in some], **more)
+                values = self._values(source, mask, found, more["start"], writer)
+                for text, [best], tokens_of_best in zip(some, found, values, strict=True):
+                    text.values += tokens_of_best
+                    text.take(best, tokens, reach)
+        return agreeing([[self._output(text, writer)] for text in texts], request.samples, request.utility)
+
+    def _values(
+        self, source: Tensor, mask: Tensor, found: list[list[Hypothesis]], start: Tensor, writer: Writer
+    ) -> list[list[float]]:
+        """Log probabilities of the tokens of each output, if they are asked for."""
+        if not writer.request.scores:
+            return [[]] * len(found)
+        return writer.log_probabilities(source, mask, [writer.written(best) for [best] in found], start=start)
+
+    def _several(self, texts: list[Writing], writer: Writer) -> list[list[Output]]:
+        """The ``n_best`` of each prompt, which must have room: outputs that go on elsewhere could not be compared."""
+        tokens, reach = self._most(writer.request), self._reach(writer)
+        for number, text in enumerate(texts, start=1):
+            if (room := text.limit(tokens, reach)) < tokens:
+                what, advice = "several outputs need room for a whole text", "ask for fewer tokens or for one output"
+                where = f"prompt {number}"
+                raise UsageError(what, where=where, expected=f"at most {room} tokens", found=tokens, advice=advice)
+        found: dict[int, list[Output]] = {}
+        for some in together(texts, tokens, reach, counting=False):
+            source, mask, more = self._batch(some, writer)
+            outputs = writer.write(source, mask, [text.wanted for text in some], **more)
+            for row, (text, of_text) in enumerate(zip(some, outputs, strict=True)):
+                one = slice(row, row + 1)
+                finished = []
+                for best in of_text:
+                    copy = text.again(0)
+                    copy.values += self._values(source[one], mask[one], [[best]], more["start"][one], writer)[0]
+                    copy.take(best, tokens, reach)
+                    finished.append(self._output(copy, writer))
+                found[id(text)] = finished
+        return [found[id(text)] for text in texts]
+
+    def _output(self, text: Writing, writer: Writer) -> Output:
+        penalty = length_penalty(writer.config.length_penalty, writer.config.alpha)
+        written = [*text.new, *([writer.end] if text.reason == "end" and writer.end is not None else [])]
+        tokens = writer.scored(written, text.values) if writer.request.scores else None
+        score = text.log_probability / penalty(text.chosen)
+        return Output(text.text_of(text.new, self.tokenizer), score, text.reason, tokens)
+
+    def _begin(self, number: int, asked: Asked, writer: Writer) -> Writing:
+        tokenizer, reach = self.tokenizer, self._reach(writer)
+        ids = tokenizer.encode(asked.text)
+        wanted = writer.wanted(asked, before=asked.text)
         if unknown := tokenizer.unknowns(ids):
             say(f"warning: prompt {number} has {unknown} tokens that the vocabulary does not know")
         if not ids or (isinstance(tokenizer, ImportedTokenizer) and tokenizer.prefix):
             ids = [*beginning(tokenizer, self.end), *ids]
-        if self._reach is not None and len(ids) > self._reach:
-            say(f"warning: prompt {number} has {len(ids)} tokens, only the last {self._reach} are read (model.max_length)")
-        return _Writing(ids, seed, ids if self._reach is None else ids[-self._reach :])
+        # What is forced must find room in the first stretch.
+        read = reach if reach is None or not (wanted.prefix or wanted.required) else max(reach // 2, 1)
+        if read is not None and len(ids) > read:
+            say(f"warning: prompt {number} has {len(ids)} tokens, only the last {read} are read (model.max_length)")
+        return Writing(ids, wanted, ids if read is None else ids[-read:])
 
-    @property
-    def _reach(self) -> int | None:
-        """Positions that there is a vector for; ``None``: no limit."""
-        return self.model.decoder.positions.max_length
+    def _reach(self, writer: Writer) -> int | None:
+        """Positions that all models have a vector for; ``None``: no limit."""
+        models = [one.model for one in (self, *writer.others)]
+        found = [model.decoder.positions.max_length for model in models]
+        return min((length for length in found if length is not None), default=None)
 
-    def _limit(self, text: _Writing, tokens: int) -> int:
-        """Tokens that can be written before the positions are used up; the last one is never read."""
-        left = tokens - text.chosen
-        return left if self._reach is None else min(left, self._reach - len(text.window) + 1)
-
-    def _together(self, texts: list[_Writing], tokens: int) -> Iterator[list[_Writing]]:
-        """Batches. A short text with far to go does not fit beside a long one: its padding takes positions as well."""
-        batch: list[_Writing] = []
-        for text in sorted(texts, key=lambda text: -len(text.window)):
-            longest = max(self._limit(other, tokens) for other in [*batch, text])
-            width = len(batch[0].window) + longest - 1 if batch else 0
-            if len(batch) == ROWS or (self._reach is not None and width > self._reach):
-                yield batch
-                batch = []
-            batch.append(text)
-        yield batch
-
-    def _write(self, texts: list[_Writing], config: DecodingConfig, tokens: int) -> None:
-        """Go on with some texts until they end, are long enough or fill the positions."""
+    def _batch(self, texts: list[Writing], writer: Writer) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """Some texts as a search takes them: prompts, mask, and what else it is told."""
         source, mask = pad([text.window[:-1] for text in texts], pad_of(self.tokenizer))
-        found = search(
-            self.model.eval(),
-            source.long().to(self.device),  # long: of prompts without tokens torch cannot tell the type
-            mask.to(self.device),
-            config,
-            start=torch.tensor([text.window[-1] for text in texts], device=self.device),
-            end=self.end,
-            limits=torch.tensor([self._limit(text, tokens) for text in texts]),
-            forbidden=self._never,
-            seeds=[_seed(text.seed, text.chosen) for text in texts],
-        )
-        for text, [best] in zip(texts, found, strict=True):
-            self._take(text, best, tokens)
-
-    def _take(self, text: _Writing, found: Hypothesis, tokens: int) -> None:
-        text.new += found.ids
-        text.chosen += len(found.ids) + (found.reason == "end")
-        text.log_probability += found.log_probability
-        if found.reason == "end" or text.chosen >= tokens:
-            text.reason = found.reason
-        elif self._reach is not None:
-            text.window = [*text.prompt, *text.new][-max(self._reach // 2, 1) :]
+        tokens, reach = self._most(writer.request), self._reach(writer)
+        more = {
+            "start": torch.tensor([text.window[-1] for text in texts], device=self.device),
+            "limits": torch.tensor([text.limit(tokens, reach) for text in texts]),
+            "before": [text.new for text in texts] if writer.counts else None,
+        }
+        return source.long(), mask, more  # long: of prompts without tokens torch cannot tell the type
 
     @property
     def _never(self) -> tuple[int, ...]:
@@ -190,11 +248,6 @@ class LanguageModel(Loaded[DecoderOnly]):
         if isinstance(tokenizer, ImportedTokenizer):
             return unwritable(tokenizer)
         return tuple(token for token in range(tokenizer.n_controls) if token != self.end)
-
-    def _text(self, text: _Writing) -> str:
-        """What comes after the prompt: taken from both together, since a first space is no part of a text's first word."""
-        before, whole = self.tokenizer.decode(text.prompt), self.tokenizer.decode([*text.prompt, *text.new])
-        return whole[len(before) :] if whole.startswith(before) else self.tokenizer.decode(text.new)
 
     @torch.inference_mode()
     def score(self, text: str) -> list[tuple[str, float]]:
@@ -249,8 +302,3 @@ class LanguageModel(Loaded[DecoderOnly]):
         return Scores(
             {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), **bits}, [], -(-(len(tokens) - 1) // self.context)
         )
-
-
-def _seed(seed: int, written: int) -> int:
-    """The seed of a text that goes on after so many tokens: its first is the caller's own."""
-    return seed if written == 0 else int.from_bytes(hashlib.sha256(f"{seed}/{written}".encode()).digest()[:8])

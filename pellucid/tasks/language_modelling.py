@@ -24,6 +24,7 @@ from pellucid.tasks.language_model import LanguageModel
 from pellucid.tasks.model_directory import run_tokenizer
 from pellucid.tasks.pixels import open_texts
 from pellucid.tasks.prepared import PreparedTexts, TextEncoder
+from pellucid.tasks.request import Request
 from pellucid.tasks.windows import around, mean_loss, window, window_loss
 from pellucid.training.protocol import Plan, Stopped, Validation
 
@@ -126,9 +127,9 @@ class LanguageModelling(PreparedTexts):
         writer = LanguageModel(model, self.config, self.tokenizer)
         places = [number * len(tokens) // N_SAMPLES // self.context * self.context for number in range(N_SAMPLES)]
         prompts = [self.tokenizer.decode(tokens[place : place + length].tolist()) for place in places]
-        drawn = replace(self.config.decoding, beams=1, temperature=self.config.decoding.temperature or 1.0)
+        drawn = Request(temperature=self.config.decoding.temperature or 1.0, tokens=WRITTEN)
         seeds = [self.config.seed + number for number in range(N_SAMPLES)]
-        found = writer.continuations(prompts, drawn, tokens=WRITTEN, seed=seeds)
+        found = writer.continuations(prompts, drawn, seed=seeds)
         return [_on_one_line(f"{prompt} -> {text.text}") for prompt, text in zip(prompts, found, strict=True)]
 
     def describe(self, examples: Sequence[int]) -> list[str]:

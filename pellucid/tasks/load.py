@@ -10,10 +10,11 @@ import torch
 from pellucid.base import runtime
 from pellucid.base.config import RuntimeConfig
 from pellucid.base.errors import UsageError
+from pellucid.model.packed import quantised
 from pellucid.tasks.model_directory import find, read_config
 from pellucid.tasks.registry import using_side
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32}  # of all that is not a product
 
 
 def load(path: str | Path, precision: str = "float32", *, device: str = "auto") -> Any:
@@ -25,7 +26,7 @@ def load(path: str | Path, precision: str = "float32", *, device: str = "auto") 
 
     Args:
         path: a model directory, or the directory of a run.
-        precision: of the weights while they are used.
+        precision: of the weights while they are used; ``"int8"``: of the matrices in products, on a CPU.
         device: ``"cpu"``, ``"cuda"``, ...; ``"auto"``: a GPU if there is one.
 
     Returns:
@@ -40,4 +41,8 @@ def load(path: str | Path, precision: str = "float32", *, device: str = "auto") 
     directory = find(path)
     config = read_config(directory)
     settled = runtime.settle(RuntimeConfig(precision="float32", device=device))
-    return using_side(config.task).open(directory, config).to(settled.device, PRECISIONS[precision])
+    loaded = using_side(config.task).open(directory, config).to(settled.device, PRECISIONS[precision])
+    if precision == "int8":
+        loaded.model = quantised(loaded.model)
+    loaded.prepares = True
+    return loaded

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from pellucid.base.config import RunConfig
 from pellucid.base.errors import ModelError
+from pellucid.model.compiled import Compiled
+from pellucid.model.packed import packed
 from pellucid.model.transformer import DecoderOnly, EncoderDecoder, EncoderOnly
 from pellucid.tasks.framing import AnyTokenizer
 from pellucid.tasks.labels import Labels
 from pellucid.tasks.model_directory import check_vocabularies, load_model, load_tokenizers
+
+if TYPE_CHECKING:
+    from pellucid.explain.edits import Edit
+    from pellucid.explain.trace import Trace
 
 ModelType = TypeVar("ModelType", bound=EncoderDecoder | EncoderOnly | DecoderOnly)
 
@@ -29,6 +36,8 @@ class Loaded(Generic[ModelType]):
         labels: names of the classes, where there are any.
 
     Attributes:
+        prepares: whether it writes with its matrices laid out beforehand, see :mod:`pellucid.model.packed`: so when loaded for
+            use, and not while it learns.
         searches: whether :meth:`evaluate_split` searches for outputs, and so can be told how many ``beams`` wide.
     """
 
@@ -39,6 +48,9 @@ class Loaded(Generic[ModelType]):
     ) -> None:
         self.model, self.config = model, config
         self._tokenizer, self._labels = tokenizer, labels
+        self.prepares = False
+        self._compiled: tuple[int, ...] = ()
+        self._prepared: tuple[object, Any] = (None, model)  # what it was made from, and the model made for writing
 
     @classmethod
     def open(cls, directory: Path, config: RunConfig) -> Self:
@@ -59,6 +71,25 @@ class Loaded(Generic[ModelType]):
         self.model.to(device, dtype)
         return self
 
+    def compile(self, *beams: int) -> None:
+        """Compile the steps of searches so wide (1: greedy search and drawing), or find them compiled in the user's cache.
+
+        They serve one text at a time, see :class:`pellucid.model.compiled.Compiled`, which says what is raised.
+        """
+        self._compiled = beams
+        self._prepared = (None, self.model)
+        self.writing_model()
+
+    def writing_model(self) -> Any:
+        """The model as it writes: ``model`` made ready for steps, anew whenever a weight of it has changed."""
+        if not self.prepares and not self._compiled:
+            return self.model.eval()
+        key = (id(self.model), *((id(weight), weight._version) for weight in self.model.parameters()))
+        if key != self._prepared[0]:
+            ready: Any = packed(self.model.eval())
+            self._prepared = (key, Compiled(ready, self._compiled) if self._compiled else ready)
+        return self._prepared[1]
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
@@ -75,6 +106,11 @@ class Loaded(Generic[ModelType]):
             advice = "use .logits(ids), or put the tokenizer's files beside the weights"
             raise ModelError("this model has no tokenizer, so it cannot read texts", advice=advice)
         return self._tokenizer
+
+    @property
+    def tokenizers(self) -> tuple[AnyTokenizer, ...]:
+        """Of source and target, where there are two sides."""
+        return (self.tokenizer,)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -100,6 +136,43 @@ class Loaded(Generic[ModelType]):
                 raise ModelError("an encoder-decoder needs target_ids", advice="give what its decoder reads, start token first")
             return model(ids, target_ids.to(self.device), source_mask=mask)
         return model(ids, source_mask=mask) if isinstance(model, EncoderOnly) else model(ids, mask=mask)
+
+    def explain(
+        self,
+        given: Any,
+        *,
+        taps: Sequence[str] = ("*",),
+        edits: Sequence[Edit] = (),
+        output: str | None = None,
+        tokens: int | None = None,
+        beams: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+        max_bytes: int = 2**28,
+    ) -> Trace:
+        """Every number of the model on one text or picture: see :class:`pellucid.explain.trace.Trace`.
+
+        Args:
+            given: a text, or where the model reads pictures, a picture.
+            taps: globs of the names to keep, as ``["*.weights"]``.
+            edits: what to change on the way, see :mod:`pellucid.explain.edits`.
+            output: a text that is fed in place of what the model would write.
+            tokens: most tokens to write; ``None``: as the recipe says, of a language model 20.
+            beams, temperature, top_k, top_p, seed: ``None``: as the recipe says, see :class:`pellucid.tasks.request.Request`.
+            max_bytes: of what is kept.
+
+        Raises:
+            TraceTooLargeError: ``max_bytes`` is not enough; the error names the largest taps.
+            UsageError: a glob or an edit names nothing that is there, or a number is out of range.
+        """
+        from pellucid.explain.explain import explain
+        from pellucid.tasks.explaining import subject_of
+
+        ways = {"beams": beams, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+        subject = subject_of(self, given, output=output, tokens=tokens, seed=seed, **ways)
+        return explain(subject, taps=taps, edits=edits, max_bytes=max_bytes)
 
 
 @dataclass(frozen=True)

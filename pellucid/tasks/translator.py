@@ -5,52 +5,36 @@ Shapes: B sentences, S source positions, T target positions, V target vocabulary
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from pellucid.base.config import ConfigProblems, DecodingConfig, Penalty, RunConfig
-from pellucid.base.errors import DataError, ModelError, UsageError
-from pellucid.base.plots import plot_attention
-from pellucid.base.progress import Progress, say
+from pellucid.base.config import RunConfig
+from pellucid.base.errors import DataError, ModelError
+from pellucid.base.progress import say
 from pellucid.data.readers import open_split
+from pellucid.decoding.alignment import Head, Links
 from pellucid.decoding.batching import WINDOW, in_batches
 from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError
-from pellucid.decoding.search import search
+from pellucid.decoding.stream import Growing, stream, text_pieces
 from pellucid.model.transformer import EncoderDecoder
-from pellucid.tasks.drawing import asked
-from pellucid.tasks.evaluation import Evaluation, score
+from pellucid.tasks.attending import check_head, cross_attention, head_that_aligns_best, links, plot
+from pellucid.tasks.evaluation import Evaluation, evaluate
 from pellucid.tasks.framing import AnyTokenizer, pad_of, start_of, unwritable
 from pellucid.tasks.loaded import Loaded
 from pellucid.tasks.model_directory import Tokenizers, check_vocabularies, load_model, load_tokenizers
-from pellucid.tasks.pairs import PairBatch, encode, from_texts, mean_loss, pad
-from pellucid.text.metrics import not_plain
+from pellucid.tasks.output import EMPTY, Option, Output, PairScore
+from pellucid.tasks.pairs import encode, pad
+from pellucid.tasks.request import Asked, Request, each_asked, request_of
+from pellucid.tasks.writing import Wanted, Writer, agreeing, drawn_often
 from pellucid.training.protocol import Stopped
 
-
-@dataclass(frozen=True)
-class Output:
-    """One translation.
-
-    Args:
-        text: detokenised.
-        score: log probability over length penalty; larger is better.
-        reason: ``"end"``: ended by itself, ``"length"``: cut at the limit, ``"empty"``: nothing to translate, ``"stopped"``:
-            not translated, since a stop was asked for.
-    """
-
-    text: str
-    score: float
-    reason: str
-
-
-EMPTY = [Output("", 0.0, "empty")]
-STOPPED = [Output("", 0.0, "stopped")]
+STOPPED = Output("", 0.0, "stopped")
 
 
 class Translator(Loaded[EncoderDecoder]):
@@ -87,128 +71,214 @@ class Translator(Loaded[EncoderDecoder]):
         """The tokenizer of the target; the same one where the vocabulary is joint."""
         return self._target_tokenizer or self.tokenizer
 
+    @property
+    def tokenizers(self) -> tuple[AnyTokenizer, ...]:
+        """Of source and target."""
+        return self.source_tokenizer, self.target_tokenizer
+
     def translate(
-        self,
-        texts: str | Sequence[str],
-        *,
-        beams: int | None = None,
-        length_penalty: Penalty | None = None,
-        alpha: float | None = None,
-        seed: int = 0,
+        self, texts: str | Asked | Sequence[str | Asked], request: Request | None = None, **options: Any
     ) -> list[str]:
         """Translate texts; what is not given is as the recipe says. An empty text gives an empty translation.
 
         Args:
             texts: one or several.
-            beams, length_penalty, alpha, seed: see :meth:`translate_lines`.
+            request, options: how, see :class:`pellucid.tasks.request.Request`: its fields by name, as ``beams=5``. ``seed`` and
+                ``prefix`` may be one for each text.
 
         Raises:
-            UsageError: no such search: beams, penalty or alpha out of range.
+            UsageError: no such search: a value is out of range, or values contradict each other.
         """
-        texts = [texts] if isinstance(texts, str) else texts
-        outputs = self.translate_lines(texts, beams=beams, length_penalty=length_penalty, alpha=alpha, seed=seed)
-        return [output[0].text for output in outputs]
+        asked = each_asked([texts] if isinstance(texts, str | Asked) else texts, options)
+        return [output[0].text for output in self.translate_lines(asked, request, **options)]
 
     def translate_lines(
         self,
-        lines: Iterable[str],
+        lines: Iterable[str | Asked],
+        request: Request | None = None,
         *,
-        beams: int | None = None,
-        length_penalty: Penalty | None = None,
-        alpha: float | None = None,
-        temperature: float | None = None,
-        seed: int = 0,
-        n_best: int = 1,
         window: int = WINDOW,
         batch_items: int = 256,
         stopped: Stopped = lambda: False,
         done: Callable[[int], object] = lambda lines: None,
+        **options: Any,
     ) -> Iterator[list[Output]]:
         """Translate a stream of any length in constant memory: for each line, in order, its ``n_best`` translations.
 
         Args:
-            lines: texts; one of white space gives one empty translation.
-            beams, length_penalty, alpha, temperature: ``None``: as the recipe says, see :func:`pellucid.tasks.drawing.asked`.
-            seed: of what is drawn where there is a temperature. A line gets the same text alone and among others.
-            n_best: translations a line, at most ``beams``.
+            lines: texts, or texts with what is asked for each alone; one of white space gives one empty translation.
+            request, options: how, see :class:`pellucid.tasks.request.Request`. A line gets the same alone and among others.
             window: lines that are read, sorted by length and translated together.
             batch_items: most lines in a batch.
             stopped: asked before each batch; what is left is then not translated, which its ``reason`` tells.
             done: told after each batch how many more lines are translated, long before the first of a window is given out.
 
         Raises:
-            UsageError: no such search: beams, penalty, alpha or n_best out of range.
+            UsageError: what is asked for contradicts itself or the model; what is asked for all lines is checked at once.
         """
-        config = self._decoding(beams, length_penalty, alpha, temperature)
+        writer = self._writer(request_of(request, options))
+        asks = writer.request
 
-        def encoded() -> Iterator[list[int]]:
+        def encoded() -> Iterator[tuple[list[int], Wanted]]:
             for number, line in enumerate(lines, start=1):
-                ids = self._encode(number, line)
+                asked = line if isinstance(line, Asked) else Asked(line)
+                ids = self._encode(number, asked.text, writer)
                 if not ids:
                     done(1)
-                yield ids
+                yield ids, writer.wanted(asked) if ids else Wanted(0)
 
-        def work(items: list[list[int]]) -> list[list[Output]]:
+        def work(items: list[tuple[list[int], Wanted]]) -> list[list[Output]]:
             if stopped():
-                return [STOPPED] * len(items)
-            found = self._search(items, config, n_best, seed)
+                return [[STOPPED]] * len(items)
+            found = self._search(drawn_often(items, asks.samples), writer)
             done(len(items))
-            return [[self._output(hypothesis) for hypothesis in hypotheses] for hypotheses in found]
+            return agreeing(found, asks.samples, asks.utility)
 
         return in_batches(
             encoded(),
             work,
-            length=len,
-            empty=EMPTY,
-            batch_tokens=max(config.batch_tokens // config.beams, 1),
+            length=lambda item: len(item[0]),
+            empty=[writer.empty],
+            batch_tokens=max(writer.config.batch_tokens // writer.rows, 1),
             batch_items=batch_items,
             window=window,
         )
 
-    def _decoding(
-        self, beams: int | None, length_penalty: Penalty | None, alpha: float | None, temperature: float | None
-    ) -> DecodingConfig:
-        """What the recipe says, with what is given in its place."""
-        config = asked(self.config.decoding, beams=beams, temperature=temperature)
-        given = {"length_penalty": length_penalty, "alpha": alpha}
-        known = get_args(Penalty)
-        if length_penalty not in (None, *known):
-            raise UsageError("no such length penalty", expected=", ".join(known), found=length_penalty)
-        try:
-            # mypy can't see which value goes to which field
-            return replace(config, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-        except ConfigProblems as error:
-            raise UsageError(str(error)) from None
+    def stream(self, text: str | Asked, request: Request | None = None, **options: Any) -> Generator[str, None, Output]:
+        """The translation of one text in pieces, each as soon as it is written; together they are the text.
 
-    def _encode(self, number: int, line: str) -> list[int]:
-        """Source tokens with the end token; nothing for a line of white space."""
-        return encode(self.source_tokenizer, line, self.config.model.max_length, f"line {number}") if line.strip() else []
+        Args:
+            text, request, options: as :meth:`translate_lines` has them, with one beam.
 
-    def _search(self, items: list[list[int]], config: DecodingConfig, n_best: int, seed: int = 0) -> list[list[Hypothesis]]:
+        Returns:
+            An iterator over texts. A generator that says ``yield from`` gets the whole as well.
+
+        Raises:
+            UsageError: what is asked for is known only when the text is complete; raised before the first piece is asked for.
+        """
+        asked = text if isinstance(text, Asked) else Asked(text)
+        writer = self._writer(request_of(request, options).streamed())
+        ids = self._encode(1, asked.text, writer)
+        return self._pieces(ids, writer.wanted(asked), writer) if ids else _nothing()
+
+    def _pieces(self, ids: list[int], wanted: Wanted, writer: Writer) -> Generator[str, None, Output]:
+        source, mask, limits = self._padded([ids], writer)
+        growing = Growing(stream(writer.steps(source, mask, wanted, start=start_of(self.target_tokenizer), limits=limits)))
+        for piece in text_pieces(growing, self.target_tokenizer.decode):
+            yield _one_line(piece)
+        return self._output(growing.found)
+
+    def score(self, source: str, target: str) -> PairScore:
+        """The log probability that the model gives a translation, token by token; the end token counts.
+
+        Raises:
+            DataError: the source is empty.
+        """
+        writer = self._writer(Request())
+        ids = self._encode(1, source, writer)
+        if not ids:
+            raise DataError("an empty text has no translation", advice="give a sentence")
+        wanted = encode(self.target_tokenizer, target, self.config.model.max_length, "target")
+        source_ids, mask, _ = self._padded([ids], writer)
+        [values] = writer.log_probabilities(source_ids, mask, [wanted], start=start_of(self.target_tokenizer))
+        return PairScore(writer.scored(wanted, values), sum(values))
+
+    def alternatives(self, source: str | Asked, n: int = 5, request: Request | None = None, **options: Any) -> list[Option]:
+        """The ``n`` most probable different tokens after ``prefix``, each with the translation that begins with both.
+
+        Args:
+            source: text to be translated.
+            n: at least 1.
+            request, options: as :meth:`translate_lines` has them; ``prefix`` is what stands before the position.
+
+        Raises:
+            UsageError: nothing can come after the prefix, or what is asked for contradicts itself.
+            DataError: the source is empty.
+        """
+        asked = source if isinstance(source, Asked) else Asked(source)
+        writer = self._writer(request_of(request, options))
+        ids = self._encode(1, asked.text, writer)
+        if not ids:
+            raise DataError("an empty text has no translation", advice="give a sentence")
+        source_ids, mask, limits = self._padded([ids], writer)
+        found = writer.alternatives(
+            source_ids, mask, writer.wanted(asked), n, start=start_of(self.target_tokenizer), limit=int(limits[0])
+        )
+        return [
+            Option(self.target_tokenizer.tokens([one.token])[0], one.log_probability, self._output(one.output)) for one in found
+        ]
+
+    def align(self, source: str, target: str, head: tuple[int, int]) -> Links:
+        """The words of a given translation aligned with those of its source by a head: pairs of places, from 0.
+
+        Raises:
+            UsageError: no such layer or head.
+        """
+        check_head(self.config, head)
+        longest = self.config.model.max_length
+        pair = (
+            encode(self.source_tokenizer, source, longest, "source"),
+            encode(self.target_tokenizer, target, longest, "target"),
+        )
+        return links(self, [pair[0]], [pair[1]], head)[0]
+
+    def best_head(self, pairs: Sequence[tuple[str, str]], alignments: Sequence[str]) -> Head:
+        """The head that aligns best, see :func:`pellucid.tasks.attending.head_that_aligns_best`."""
+        return head_that_aligns_best(self, pairs, alignments)
+
+    def _writer(self, request: Request) -> Writer:
+        if request.align is not None:
+            check_head(self.config, request.align)
         target = self.target_tokenizer
-        source, mask = pad(items, pad_of(self.source_tokenizer))
-        limits = (mask.sum(1) + config.max_extra).clamp(max=self.config.model.max_length)
+        return Writer(self, request, tokenizer=target, end=target.end, never=unwritable(target))
+
+    def _encode(self, number: int, line: str, writer: Writer) -> list[int]:
+        """Source tokens with the end token; nothing for a line of white space."""
+        longest = writer.longest(self.config.model.max_length)
+        return encode(self.source_tokenizer, line, longest, f"line {number}") if line.strip() else []
+
+    def _padded(self, rows: list[list[int]], writer: Writer) -> tuple[Tensor, Tensor, Tensor]:
+        """Source, its mask, and the most tokens of each output."""
+        source, mask = pad(rows, pad_of(self.source_tokenizer))
+        tokens = writer.request.tokens
+        limits = mask.sum(1) + writer.config.max_extra if tokens is None else torch.full((len(rows),), tokens)
+        return source, mask, limits.clamp(max=writer.longest(self.config.model.max_length))
+
+    def _search(self, items: list[tuple[list[int], Wanted]], writer: Writer) -> list[list[Output]]:
+        rows, start = [ids for ids, _ in items], start_of(self.target_tokenizer)
+        source, mask, limits = self._padded(rows, writer)
         try:
-            return search(
-                self.model.eval(),
-                source.to(self.device),
-                mask.to(self.device),
-                config,
-                start=start_of(target),
-                end=target.end,
-                limits=limits,
-                n_best=n_best,
-                forbidden=unwritable(target),
-                seeds=[seed] * len(items),
-            )
+            found = writer.write(source, mask, [wanted for _, wanted in items], start=start, limits=limits)
         except NothingToChooseError as error:  # it knows the sentence's place in the batch, the user its text
-            text = self.source_tokenizer.decode(items[error.sentence])
+            text = self.source_tokenizer.decode(rows[error.sentence])
             raise ModelError(error.what, where=repr(text), found=error.found, advice=error.advice) from error
+        outputs = [[self._output(hypothesis) for hypothesis in hypotheses] for hypotheses in found]
+        return self._detailed(rows, found, outputs, writer)
+
+    def _detailed(
+        self, rows: list[list[int]], found: list[list[Hypothesis]], outputs: list[list[Output]], writer: Writer
+    ) -> list[list[Output]]:
+        """The outputs with the scores of their tokens and with their alignments, where these are asked for."""
+        request = writer.request
+        if not request.scores and request.align is None:
+            return outputs
+        counts = [len(some) for some in outputs]
+        sources = [row for row, count in zip(rows, counts, strict=True) for _ in range(count)]
+        written = [writer.written(one) for some in found for one in some]
+        flat = list(chain.from_iterable(outputs))
+        if request.scores:
+            source, mask, _ = self._padded(sources, writer)
+            values = writer.log_probabilities(source, mask, written, start=start_of(self.target_tokenizer))
+            tokens = map(writer.scored, written, values)
+            flat = [replace(one, tokens=of_one) for one, of_one in zip(flat, tokens, strict=True)]
+        if request.align is not None:
+            aligned = links(self, sources, written, request.align)
+            flat = [replace(one, alignment=of_one) for one, of_one in zip(flat, aligned, strict=True)]
+        remaining = iter(flat)
+        return [list(islice(remaining, count)) for count in counts]
 
     def _output(self, hypothesis: Hypothesis) -> Output:
-        # A model of bytes can write a line feed; N lines in must stay N lines out.
-        text = self.target_tokenizer.decode(hypothesis.ids).replace("\n", " ")
-        return Output(text, hypothesis.score, hypothesis.reason)
+        return Output(_one_line(self.target_tokenizer.decode(hypothesis.ids)), hypothesis.score, hypothesis.reason)
 
     def ids(self, text: str) -> Tensor:
         """Source ids of one text, the end token last, (1, S): what ``model.encode`` reads."""
@@ -224,24 +294,15 @@ class Translator(Loaded[EncoderDecoder]):
         Raises:
             DataError: the text is empty.
         """
-        source = self._encode(1, text)
+        writer = self._writer(Request())
+        source = self._encode(1, text, writer)
         if not source:
             raise DataError("an empty text has no attention", advice="give a sentence")
-        [[best]] = self._search([source], self.config.decoding, n_best=1)
-        end = [token for token in [self.target_tokenizer.end] if token is not None and best.reason == "end"]
-        written = [*best.ids, *end]
-        maps: list[Tensor] = []
-
-        def tap(name: str, tensor: Tensor) -> Tensor:
-            if name.endswith("cross_attn.weights"):
-                maps.append(tensor[0])
-            return tensor
-
-        with torch.inference_mode():
-            ids = torch.tensor([source], device=self.device)
-            target = torch.tensor([[start_of(self.target_tokenizer), *written[:-1]]], device=self.device)
-            self.model.eval()(ids, target, tap=tap)
-        return self.source_tokenizer.tokens(source), self.target_tokenizer.tokens(written), torch.stack(maps).float().cpu()
+        rows, mask, limits = self._padded([source], writer)
+        [[best]] = writer.write(rows, mask, [Wanted(0)], start=start_of(self.target_tokenizer), limits=limits)
+        written = writer.written(best)
+        [maps] = cross_attention(self, [source], [written])
+        return self.source_tokenizer.tokens(source), self.target_tokenizer.tokens(written), torch.stack(maps)
 
     def plot_attention(self, text: str, path: Path, *, layer: int = -1, head: int | None = None) -> None:
         """Draw the cross-attention of a translation: of one layer, one head or the mean of all heads.
@@ -249,15 +310,7 @@ class Translator(Loaded[EncoderDecoder]):
         Raises:
             UsageError: no such layer or head, or matplotlib is not installed.
         """
-        source, target, weights = self.attention(text)
-        n_layers, n_heads = weights.shape[:2]
-        if not -n_layers <= layer < n_layers or (head is not None and not 0 <= head < n_heads):
-            expected = f"layer -{n_layers} to {n_layers - 1}, head 0 to {n_heads - 1}"
-            raise UsageError("no such layer or head", expected=expected, found=f"layer {layer}, head {head}")
-        chosen = weights[layer].mean(0) if head is None else weights[layer, head]  # (T, S)
-        name = "mean of all heads" if head is None else f"head {head}"
-        title = f"cross-attention, layer {layer % n_layers}, {name}"
-        plot_attention(chosen.numpy(), source, target, title, path)
+        plot(*self.attention(text), path, layer=layer, head=head)
 
     def evaluate_split(self, name: str, *, beams: int | None = None) -> Evaluation:
         """Score the model on a split of the corpus that it was trained on."""
@@ -273,32 +326,14 @@ class Translator(Loaded[EncoderDecoder]):
         Raises:
             DataError: no pairs.
         """
-        if not pairs:
-            raise DataError("there is nothing to score", expected="at least one pair", found="none")
-        began = time.perf_counter()
-        with Progress(len(pairs), "sentences", "translating") as bar:
-            found = [best for [best] in self.translate_lines((source for source, _ in pairs), beams=beams, done=bar.update)]
-        seconds = time.perf_counter() - began
-        outputs = [output.text for output in found]
-        if warning := not_plain(outputs):
-            say(f"warning: {warning}")
-        return Evaluation(
-            outputs=outputs,
-            scores=score(outputs, [reference for _, reference in pairs], self.config),
-            loss=self._loss(pairs),
-            cut=sum(output.reason == "length" for output in found),
-            sentences_per_second=len(pairs) / seconds,
-        )
+        return evaluate(self, pairs, beams=beams)
 
-    def _loss(self, pairs: Sequence[tuple[str, ...]]) -> float:
-        """Loss per target token of the pairs; of an empty text the model is never asked, so that it has no part in it."""
-        full = [pair for pair in pairs if all(text.strip() for text in pair)]
-        tokenizers = (self.source_tokenizer, self.target_tokenizer)
 
-        def counted() -> Iterator[PairBatch]:
-            with Progress(len(full), "sentences", "computing the loss") as bar:
-                for batch in from_texts(full, tokenizers, self.config.model.max_length):
-                    yield batch
-                    bar.update(len(batch.source))
+def _one_line(text: str) -> str:
+    """A model of bytes can write a line feed; N lines in must stay N lines out."""
+    return text.replace("\n", " ")
 
-        return mean_loss(self.model.eval(), counted())
+
+def _nothing() -> Generator[str, None, Output]:
+    yield from ()
+    return EMPTY

@@ -26,7 +26,7 @@ from pellucid.base.recipe import read
 from pellucid.data import corpus as builtin
 from pellucid.data import public_sets
 from pellucid.data.public_sets import PublicFile, PublicSet
-from pellucid.tasks import translator as using
+from pellucid.tasks import attending as using
 from pellucid.tasks.train import train
 from pellucid.tasks.translator import Output, Translator
 

@@ -65,7 +65,7 @@ class TestUsage:
             (["translate", "RUN", "--beams", "0"], "0 is not in the range"),
             (["translate", "RUN", "--alpha", "11"], "11.0 is not in the range"),
             (["translate", "RUN", "--nbest", "3"], "expected: 1 to 2"),
-            (["translate", "RUN", "--precision", "int8"], "'int8' is not one of 'float32', 'bfloat16'"),
+            (["translate", "RUN", "--precision", "int4"], "'int4' is not one of 'float32', 'bfloat16', 'int8'"),
             (["evaluate", "RUN", "--source", "x"], "--source and --reference belong together"),
             (["evaluate", "RUN", "--source", "x", "--reference", "y", "--split", "test"], "not both"),
             (["data", "builtin"], "--out DIR"),

@@ -15,7 +15,7 @@ import pytest
 
 from pellucid.base.progress import Progress
 from pellucid.decoding import search as searching
-from pellucid.tasks import translator as using
+from pellucid.tasks import writing
 from pellucid.tasks.translator import Translator
 
 Run = Callable[..., int]
@@ -38,7 +38,7 @@ class TestTranslate:
         search = Translator._search
 
         def counting(self: Translator, items: Any, *rest: Any) -> Any:
-            asked.extend(map(len, items))
+            asked.extend(len(ids) for ids, _ in items)
             return search(self, items, *rest)
 
         one, two, three = translator.translate(["a b", "c d e", "f"])
@@ -137,7 +137,7 @@ class TestTranslate:
             named["forbidden"] = (*named["forbidden"], named["end"])
             return searching.search(*arguments, **named)
 
-        monkeypatch.setattr(using, "search", endless)
+        monkeypatch.setattr(writing, "search", endless)
         feed(b"\na\nb c\n")
         assert pellucid("translate", learnt) == 0
         out, err = capsys.readouterr()

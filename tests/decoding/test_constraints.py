@@ -23,7 +23,8 @@ from pellucid.decoding.constraints import Tracker
 from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError
 from pellucid.decoding.phrases import Phrase
 from pellucid.decoding.rules import BannedWords, EndOnly, MinimumLength, NoRepeatedNgrams
-from pellucid.decoding.search import log_probabilities, search
+from pellucid.decoding.scoring import log_probabilities
+from pellucid.decoding.search import search
 
 GREEDY, DRAWN = DecodingConfig(beams=1), DecodingConfig(beams=1, temperature=1.2, top_k=6, min_p=0.05)
 

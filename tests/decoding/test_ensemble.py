@@ -28,7 +28,8 @@ from toys import (
 from pellucid.base.config import DecodingConfig, ModelConfig, StackConfig
 from pellucid.base.errors import UsageError
 from pellucid.decoding.ensemble import Ensemble
-from pellucid.decoding.search import log_probabilities, search
+from pellucid.decoding.scoring import log_probabilities
+from pellucid.decoding.search import search
 from pellucid.model.build import build, initialise
 from pellucid.model.transformer import EncoderDecoder
 

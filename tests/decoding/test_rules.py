@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -37,9 +38,11 @@ from toys import (
 from pellucid.base.config import DecodingConfig, Penalty
 from pellucid.base.errors import UsageError
 from pellucid.decoding import rules
+from pellucid.decoding.constraints import restricting
 from pellucid.decoding.hypothesis import NothingToChooseError
 from pellucid.decoding.rules import BannedWords, EndOnly, MinimumLength, NoRepeatedNgrams, Prefixes, Rule, Written
-from pellucid.decoding.search import log_probabilities, search
+from pellucid.decoding.scoring import log_probabilities
+from pellucid.decoding.search import search
 
 GONE = -math.inf
 
@@ -285,3 +288,32 @@ def test_a_beam_that_may_not_go_on_leaves_the_outputs_found_so_far() -> None:
     (found,) = run(Toy(random_table(36)), [(5,)], DecodingConfig(beams=40), [9], n_best=40, rules=[NoRepeatedNgrams(1)])
     assert len(found) == 1 + 3 + 6 + 6
     assert {one.reason for one in found} == {"end"}
+
+
+def test_what_earlier_searches_have_written_counts_by_hand() -> None:
+    """After 4 5 4 and the 5 of row 1: what rules and penalty see. What is forced counts from here."""
+    config = DecodingConfig(beams=1, min_length=6, no_repeat_ngram=2, repetition_penalty=2.0)
+    options: dict[str, Any] = {"limits": torch.tensor([9, 9]), "end": 3, "forbidden": (0,), "before": [[4, 5, 4], [2, 1, 5]]}
+    restrictions, _ = restricting(config, [BannedWords([[4, 2]])], [[], [1]], **options)
+    logits = torch.tensor([[0.1, -0.2, 0.3, 0.4, 0.5, -0.6]] * 2)
+    changed = [[0.1, -0.2, 0.3, 0.4, 0.25, -1.2], [0.1, -0.4, 0.15, 0.4, 0.5, -1.2]]  # 4 and 5; 2, 1 and 5
+    expected = torch.log_softmax(torch.tensor(changed), -1)
+    expected[0, [0, 2, 3, 5]] = GONE  # never; "4 2" banned; the end; "4 5" again
+    expected[1, [0, 2, 3, 4, 5]] = GONE  # the prefix is 1
+    empty = Written(torch.empty((2, 0), dtype=torch.int64), torch.arange(2), torch.tensor([9, 9]))
+    torch.testing.assert_close(restrictions.log_probabilities(logits, lambda: empty), expected)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_search_goes_on_where_another_one_ended(beams: int) -> None:
+    """The prompt of the second search holds what the first one wrote: no two tokens come side by side twice in both."""
+    table = random_table(61, vocabulary=8, towards_end=-99.0)
+    config = DecodingConfig(beams=beams, no_repeat_ngram=2)
+    source, mask = padded([(7, 5)])
+    ((first, *_),) = search(PromptToy(table), source, mask, config, start=START, end=END, limits=torch.tensor([4]))
+    longer, real = padded([(7, 5, START, *first.ids[:-1])])
+    options: dict[str, Any] = {"start": torch.tensor([first.ids[-1]]), "end": END, "limits": torch.tensor([9])}
+    ((second, *_),) = search(PromptToy(table), longer, real, config, before=[first.ids], **options)
+    ids = (*first.ids, *second.ids)
+    assert len(ids) == 13
+    assert len(set(pairwise(ids))) == 12

@@ -16,7 +16,8 @@ from pellucid.base.config import ConfigProblems, DecodingConfig
 from pellucid.base.errors import UsageError
 from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError
 from pellucid.decoding.sampling import draw, uniform
-from pellucid.decoding.search import log_probabilities, search
+from pellucid.decoding.scoring import log_probabilities
+from pellucid.decoding.search import search
 
 DRAWN = DecodingConfig(beams=1, temperature=1.0)
 SEEDS = [11, 5, 70_000, 0, 2**63 + 1, 9, -4]

@@ -34,7 +34,8 @@ from pellucid.base.config import DecodingConfig, Penalty
 from pellucid.base.errors import ModelError, UsageError
 from pellucid.decoding.hypothesis import NothingToChooseError
 from pellucid.decoding.penalties import length_penalty
-from pellucid.decoding.search import log_probabilities, search
+from pellucid.decoding.scoring import log_probabilities
+from pellucid.decoding.search import search
 
 PENALTIES: list[tuple[Penalty, float]] = [
     ("none", 0.0),

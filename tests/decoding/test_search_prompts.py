@@ -26,7 +26,8 @@ from toys import (
 )
 
 from pellucid.base.config import DecodingConfig, ModelConfig, Positions, StackConfig
-from pellucid.decoding.search import log_probabilities, search
+from pellucid.decoding.scoring import log_probabilities
+from pellucid.decoding.search import search
 from pellucid.model.build import build, initialise
 from pellucid.model.transformer import DecoderOnly
 

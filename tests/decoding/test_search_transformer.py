@@ -13,7 +13,8 @@ from torch import Tensor
 from toys import END, SOURCES, START, Ids, assert_same, padded, plain_beam_search, run, whole
 
 from pellucid.base.config import DecodingConfig, ModelConfig, StackConfig
-from pellucid.decoding.search import log_probabilities, search
+from pellucid.decoding.scoring import log_probabilities
+from pellucid.decoding.search import search
 from pellucid.model.build import build, initialise
 from pellucid.model.transformer import EncoderDecoder
 

@@ -11,16 +11,19 @@ import pytest
 
 from pellucid.base.config import RunConfig
 from pellucid.base.recipe import read, to_dict
-from pellucid.cli import data, evaluate, info, plot, train, translate
+from pellucid.cli import data, evaluate, generate, info, plot, train, translate
 from pellucid.decoding.penalties import length_penalty
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 RECIPES = [(name, text) for name, page in TEXTS.items() for text in re.findall(r"(?ms)^```yaml\n(.*?)^```", page)]
-VERBS: list[click.Command] = [train.train, translate.translate, evaluate.evaluate, info.info, plot.plot, data.data]
+VERBS: list[click.Command] = [
+    *(train.train, translate.translate, generate.generate, evaluate.evaluate),
+    *(info.info, plot.plot, data.data),
+]
 # A verb and what follows it, up to the end of the line, of the quotation or of the pipe.
-COMMAND = re.compile(r"\bpellucid (train|translate|evaluate|info|plot|data)\b([^\n`|]*)")
+COMMAND = re.compile(r"\bpellucid (train|translate|generate|evaluate|info|plot|data)\b([^\n`|]*)")
 
 
 @pytest.mark.parametrize(("name", "text"), RECIPES, ids=[name for name, _ in RECIPES])

@@ -19,7 +19,7 @@ import pytest
 from pellucid.base.config import ModelConfig, RunConfig
 from pellucid.base.presets import MODEL_PRESETS
 from pellucid.base.recipe import from_dict, read, to_dict
-from pellucid.base.taps import TABLE, TapRow
+from pellucid.base.taps import STEPS, TABLE, TapRow
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 AGAIN = "Made from the code by `python -m tests.docs.test_reference --write`; changes by hand are lost."
@@ -205,11 +205,18 @@ def taps_page() -> str:
         "N is the number of a layer, from 0. Before the axes of every tensor comes the batch. What a model lacks is absent:",
         "`mask` and `masked` where everything may be attended to, `gate` without a gated feed-forward, `norm` of a whole",
         "stack with post-norm. The source of this page is `pellucid/base/taps.py`.",
+        "",
+        "A trace ([look inside](../how-to/look-inside.md)) holds these without the batch, and with them the steps of decoding.",
     ]
     for place, rows in by_place().items():
         lines += ["", f"## {place}", ""]
         cells = ((f"`{r.name}`", f"`{r.symbol}`", f"`{r.formula}`", ", ".join(r.axes), r.sentence) for r in rows)
         lines += table(("name", "symbol", "formula", "axes", "what it is"), cells)
+    lines += ["", "## Decoding", ""]
+    cells = (
+        (f"`{r.name}`", f"`{r.symbol}`" if r.symbol else "", f"`{r.formula}`", ", ".join(r.axes), r.sentence) for r in STEPS
+    )
+    lines += table(("name", "symbol", "formula", "axes", "what it is"), cells)
     return "\n".join(lines) + "\n"
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pellucid.base.taps import Tap
 from pellucid.model import attention
-from pellucid.model.attention import LONG, Additive, DotProduct, MultiHeadAttention, Score, attend, attend_in_steps
+from pellucid.model.attention import FEW, LONG, Additive, DotProduct, MultiHeadAttention, Score, attend, attend_in_steps
 from pellucid.model.dropout import Dropout
 from pellucid.model.masks import Mask, ResolvedMask
 
@@ -122,7 +122,7 @@ LONG_MASKS: dict[str, Callable[[int], ResolvedMask | None]] = {
 }
 
 
-@pytest.mark.parametrize("queries", [1, 5, LONG])
+@pytest.mark.parametrize("queries", [FEW, LONG])
 @pytest.mark.parametrize("mask", LONG_MASKS)
 def test_the_fused_form_and_the_definition_agree(mask: str, queries: int, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = fused_calls(monkeypatch)
@@ -135,6 +135,16 @@ def test_the_fused_form_and_the_definition_agree(mask: str, queries: int, monkey
     gradients = torch.autograd.grad(z.square().sum(), fused)
     for left, right in zip(gradients, torch.autograd.grad(in_steps.square().sum(), slow), strict=True):
         close(left, right)
+
+
+def test_for_a_few_queries_plain_products_are_quicker(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = fused_calls(monkeypatch)
+    inputs = long_inputs(FEW - 1)
+    close(
+        attend(*inputs, scorer("dot"), None, NO_DROPOUT),
+        attend_in_steps(*inputs, scorer("dot"), None, NO_DROPOUT, Tap(untapped)),
+    )
+    assert calls == []
 
 
 def fused_calls(monkeypatch: pytest.MonkeyPatch) -> list[None]:

@@ -35,6 +35,7 @@ from pellucid.base.errors import DataError, UsageError
 from pellucid.cli.main import main
 from pellucid.data.pictures import Pictures
 from pellucid.data.report import Report
+from pellucid.decoding.minimum_bayes_risk import least_risk
 from pellucid.tasks.captioning import Captioner, Captioning, others, scores
 from pellucid.tasks.train import train
 from pellucid.text.tokenizer import END, START, UNKNOWN
@@ -264,6 +265,24 @@ class TestUse:
             assert sum(text == other for text, other in zip(greedy, found, strict=True)) >= 18
         with pytest.raises(UsageError, match="beams"):
             captioner.caption(list(images), beams=0)
+
+    def test_what_is_asked_for_holds(self, captioner: Captioner) -> None:
+        images = list(drawn(12, seed=4)[0])
+        plain = captioner.caption(images)
+        word = plain[0].split()[0]
+        assert not any(word in text.split() for text in captioner.caption(images, ban=[word]))
+        assert all(word in text.split() for text in captioner.caption(images, glossary=[word], beams=2))
+        assert all(text.startswith(word) for text in captioner.caption(images, prefix=word))
+        drawn_five = [captioner.caption(images, temperature=3.0, seed=seed) for seed in range(3, 8)]
+        expected = [some[least_risk(some)] for some in zip(*drawn_five, strict=True)]
+        assert captioner.caption(images, samples=5, temperature=3.0, seed=3) == expected
+
+    @pytest.mark.parametrize(
+        "options", [{"n_best": 2, "beams": 2}, {"glossary": {"a": "top"}}, {"scores": True}, {"align": (0, 0)}, {"draft": "x"}]
+    )
+    def test_what_a_picture_has_no_use_for(self, captioner: Captioner, options: dict[str, Any]) -> None:
+        with pytest.raises(UsageError, match=r"has no use for it|one caption"):
+            captioner.caption(drawn(1, seed=4)[0][0], **options)
 
     def test_an_array_of_another_size_is_refused(self, captioner: Captioner) -> None:
         with pytest.raises(DataError, match="another size or type"):

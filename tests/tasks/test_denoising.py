@@ -32,6 +32,7 @@ from pellucid.base.config import (
 )
 from pellucid.base.errors import DataError, UsageError
 from pellucid.cli.main import main
+from pellucid.decoding.minimum_bayes_risk import least_risk
 from pellucid.model.build import build, initialise
 from pellucid.tasks.corruption import spans
 from pellucid.tasks.denoiser import Denoiser, corrupted
@@ -222,10 +223,41 @@ class TestUsing:
 
     def test_a_score_and_a_reason_come_along(self, restored: Path) -> None:
         model = pellucid.load(restored)
-        [whole] = model.restored(["c d [MASK] g h i"], DecodingConfig(beams=1))
-        [cut] = model.restored(["c d [MASK] g h i"], DecodingConfig(beams=1), tokens=1)
+        [[whole]] = model.generate_lines(["c d [MASK] g h i"], beams=1)
+        [[cut]] = model.generate_lines(["c d [MASK] g h i"], beams=1, tokens=1)
         assert (whole.text, whole.reason, cut.reason) == ("c d e f g h i", "end", "length")
         assert whole.score < 0.0
+
+    def test_several_outputs_and_banned_words(self, restored: Path) -> None:
+        model = pellucid.load(restored)
+        [outputs] = model.generate_lines(["c d [MASK] g h i"], beams=4, n_best=3)
+        assert [outputs[0].text, len(outputs)] == ["c d e f g h i", 3]
+        assert [one.score for one in outputs] == sorted((one.score for one in outputs), reverse=True)
+        for [output] in model.generate_lines(["b [MASK] h", "c d [MASK] g"], ban=["e"]):
+            assert "e" not in output.text.split()
+
+    def test_the_one_of_several_that_agrees_best(self, restored: Path) -> None:
+        model = pellucid.load(restored)
+        texts = ["c [MASK] h i [MASK] p", "", "b [MASK] h"]
+        ways: dict[str, Any] = {"samples": 4, "temperature": 3.0, "seed": 2}
+        drawn = [model.generate(texts, temperature=3.0, seed=seed) for seed in range(2, 6)]
+        found = model.generate(texts, **ways)
+        assert found == [some[least_risk(some)] for some in zip(*drawn, strict=True)]
+        assert found == [model.generate(text, **ways)[0] for text in texts]
+
+    def test_what_is_forced_belongs_to_whole_texts(self, restored: Path) -> None:
+        """Of a model that writes only what stands in the gaps it could not be told where it comes."""
+        model = pellucid.load(restored)
+        for forced in ({"prefix": "h i"}, {"glossary": ["h i"]}):
+            if model.objective == "spans":
+                with pytest.raises(UsageError, match="what is filled into gaps"):
+                    model.generate("c d [MASK] g", **forced)
+            else:
+                assert "h i" in model.generate("c d [MASK] g", **forced)[0]
+        with pytest.raises(UsageError, match="gaps, which are known only together"):
+            model.stream("c d [MASK] g")
+        with pytest.raises(UsageError, match="a model that restores texts has no use for it"):
+            model.generate("c d [MASK] g", scores=True)
 
     def test_of_a_long_text_the_beginning_is_read_and_that_is_said(
         self, restored: Path, capsys: pytest.CaptureFixture[str]

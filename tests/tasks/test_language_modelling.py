@@ -31,9 +31,9 @@ from pellucid.base.config import (
 from pellucid.base.errors import DataError, UsageError
 from pellucid.data.store import Store
 from pellucid.model.build import build, initialise
-from pellucid.tasks.drawing import asked
 from pellucid.tasks.language_model import LanguageModel
 from pellucid.tasks.language_modelling import LanguageModelling
+from pellucid.tasks.request import Request
 from pellucid.tasks.train import train
 from pellucid.tasks.windows import mean_loss, window_loss
 from pellucid.text.tokenizer import Tokenizer
@@ -197,7 +197,7 @@ class TestDocuments:
     def test_a_document_is_ended_by_the_model(self, stories: Path) -> None:
         model = pellucid.load(stories)
         assert model.end == 3
-        found = model.continuations(["one", "two h"], DecodingConfig(beams=1), tokens=30)
+        found = model.continuations(["one", "two h"], beams=1, tokens=30)
         assert [(text.text, text.reason) for text in found] == [(" fox", "end"), ("ens", "end")]
         assert all(-0.1 < text.score < 0.0 for text in found)
 
@@ -257,12 +257,12 @@ class TestGenerating:
         first, second = text[1 : 1 + 8], text[1 + CONTEXT : 1 + CONTEXT + 8]
         assert first != second
 
-    def test_scores_are_means_of_log_probabilities(self) -> None:
+    def test_scores_are_log_probabilities_over_the_penalty(self) -> None:
         model = random_model("none")
         with torch.no_grad():
             for parameter in model.model.parameters():
                 parameter.zero_()
-        [found] = model.continuations(["a"], DecodingConfig(beams=1), tokens=7)
+        [found] = model.continuations(["a"], beams=1, tokens=7, length_penalty="power", alpha=1.0)
         assert found.score == pytest.approx(-math.log(model.tokenizer.vocabulary_size), rel=1e-6)
         assert (len(found.text), found.reason) == (7, "length")
 
@@ -272,10 +272,10 @@ class TestGenerating:
             assert model.model.head.bias is not None
             model.model.head.bias[3] = 100.0  # the end token, by far the most probable one
         assert model.end is None
-        [found] = model.continuations(["a"], DecodingConfig(beams=1), tokens=5)
+        [found] = model.continuations(["a"], beams=1, tokens=5)
         assert (len(found.text), found.reason) == (5, "length")
         model.config = replace(model.config, data=DataConfig(train=("stories.jsonl.gz",)))
-        [ended] = model.continuations(["a"], DecodingConfig(beams=1), tokens=5)
+        [ended] = model.continuations(["a"], beams=1, tokens=5)
         assert (ended.text, ended.reason) == ("", "end")
 
     def test_an_empty_prompt_begins_after_a_new_line(self) -> None:
@@ -368,10 +368,10 @@ class TestMistakesInARecipe:
 def test_who_asks_for_one_way_leaves_the_other(
     recipe: dict[str, Any], given: dict[str, Any], expected: tuple[int, float]
 ) -> None:
-    found = asked(DecodingConfig(**recipe), **given)
+    found = Request(**given).decoding(DecodingConfig(**recipe))
     assert (found.beams, found.temperature) == expected
 
 
 def test_ways_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(UsageError, match="beams"):
-        asked(DecodingConfig(), beams=2, temperature=0.5)
+        Request(beams=2, temperature=0.5)

@@ -163,7 +163,7 @@ class TestTraining:
 class TestUse:
     def test_it_draws_what_it_is_asked_for(self, writer: LanguageModel) -> None:
         assert writer.generate(["east", "west", "w"]) == [EAST, WEST, WEST]
-        assert writer.continuations(["west"], writer.config.decoding)[0].reason == "end"
+        assert writer.continuations(["west"])[0].reason == "end"
 
     def test_it_is_scored_on_pictures(self, writer: LanguageModel) -> None:
         found = writer.evaluate_split("test")

@@ -17,7 +17,7 @@ from pellucid.base.config import DecodingConfig
 from pellucid.base.errors import DataError, UsageError
 from pellucid.base.progress import Progress
 from pellucid.decoding.hypothesis import Hypothesis
-from pellucid.decoding.search import log_probabilities
+from pellucid.decoding.scoring import log_probabilities
 from pellucid.tasks.evaluation import Evaluation
 from pellucid.tasks.translator import Translator
 
@@ -80,7 +80,7 @@ class TestLoad:
 
     @pytest.mark.parametrize(
         ("options", "found"),
-        [({"precision": "int8"}, "int8"), ({"precision": "auto"}, "auto"), ({"device": "abacus"}, "abacus")],
+        [({"precision": "int4"}, "int4"), ({"precision": "auto"}, "auto"), ({"device": "abacus"}, "abacus")],
     )
     def test_what_does_not_exist_is_refused(self, learnt: Path, options: dict[str, Any], found: str) -> None:
         with pytest.raises(UsageError) as refused:
@@ -204,7 +204,7 @@ class TestTranslate:
             limits_seen.append(named["limits"].tolist())
             return [[Hypothesis((), 0.0, 0.0, "end")]] * len(named["limits"])
 
-        monkeypatch.setattr("pellucid.tasks.translator.search", search)
+        monkeypatch.setattr("pellucid.tasks.writing.search", search)
         translator.translate([" ".join("a" * 31), "a b"])
         assert limits == [[32, 8]]  # the model's positions; 2 tokens, the end token and max_extra: 5
 
@@ -286,3 +286,15 @@ class TestEvaluate:
         found = Evaluation([], {}, loss=1000.0, cut=0, sentences_per_second=1.0)
         assert found.perplexity == float("inf")
         assert found.to_dict()["perplexity"] is None
+
+
+def test_a_changed_weight_is_noticed_by_what_was_laid_out_beforehand(learnt: Path) -> None:
+    loaded = pellucid.load(learnt)
+    before = loaded.writing_model()
+    assert before is not loaded.model
+    assert loaded.writing_model() is before
+    text = loaded.translate("a b c")
+    with torch.no_grad():
+        loaded.model.weight("output").neg_()
+    assert loaded.writing_model() is not before
+    assert loaded.translate("a b c") != text

@@ -1,0 +1,240 @@
+"""One engine decodes: ``python -m benchmarks.peers.decoders ENGINE SIZE FOLDER PRECISION COMPILED WORKERS THREADS``.
+
+``make SIZE FOLDER`` writes the weights first, for all of them: a Marian or GPT-2 of ``transformers``, with random weights,
+scaled so that the best token is ahead of the next by far more than rounding; imported by ours; and from ours for CTranslate2.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SHAPES = {  # d_model, heads, layers of each stack, d_ff, vocabulary
+    "tiny": (128, 4, 4, 256, 10_000),
+    "small": (256, 4, 3, 1024, 8_000),
+    "base": (512, 8, 6, 2048, 32_000),
+    "gpt": (384, 6, 6, 1536, 65),
+}
+PAD, END = 0, 1
+SOURCE, NEW, NEW_GPT = 20, 30, 256
+SECONDS = 1.5  # of each case, at least, after a warm-up
+
+Decode = Callable[[list[list[int]], int], list[list[int]]]  # sources and beams -> outputs
+
+
+def cases(size: str) -> list[tuple[str, int, int]]:
+    """Name, beams, and sentences at a time."""
+    if size == "gpt":
+        return [("greedy 1", 1, 1)]
+    return [(f"{'greedy' if beams == 1 else f'beam {beams}'} {rows}", beams, rows) for beams in (1, 5) for rows in (1, 32)]
+
+
+def make(size: str, folder: Path) -> None:
+    """Write ``theirs``, ``ours``, ``ct2-float32`` and ``ct2-int8`` into the folder, and the sources."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel, MarianConfig, MarianMTModel
+
+    import pellucid
+    from pellucid.exchange.to_ctranslate2 import Names, save, specification
+    from pellucid.tasks.imports import import_model
+
+    width, heads, layers, hidden, vocabulary = SHAPES[size]
+    torch.manual_seed(1)
+    if size == "gpt":
+        config: Any = GPT2Config(
+            n_embd=width, n_head=heads, n_layer=layers, n_inner=hidden, vocab_size=vocabulary, n_positions=512
+        )
+        config.bos_token_id, config.eos_token_id = PAD, END
+        theirs: Any = GPT2LMHeadModel(config)
+    else:
+        config = MarianConfig(
+            vocab_size=vocabulary,
+            d_model=width,
+            encoder_layers=layers,
+            decoder_layers=layers,
+            encoder_attention_heads=heads,
+            decoder_attention_heads=heads,
+            encoder_ffn_dim=hidden,
+            decoder_ffn_dim=hidden,
+            activation_function="relu",
+            scale_embedding=True,
+            max_position_embeddings=512,
+            pad_token_id=PAD,
+            eos_token_id=END,
+            decoder_start_token_id=PAD,
+            forced_eos_token_id=None,
+        )
+        theirs = MarianMTModel(config)
+    with torch.no_grad():
+        for name, weight in theirs.named_parameters():
+            if weight.dim() > 1 and "embed_positions" not in name:
+                scale = width**-0.5 if min(weight.shape) == width and max(weight.shape) == vocabulary else None
+                torch.nn.init.normal_(weight, std=scale or (2 / sum(weight.shape)) ** 0.5)
+        # Far apart: logits with a standard deviation of 4. The control tokens never come.
+        last = theirs.transformer.ln_f if size == "gpt" else theirs.model.decoder.layers[-1].final_layer_norm
+        last.weight.fill_(4.0)
+        if size != "gpt":
+            theirs.final_logits_bias[:, [PAD, END]] = -1e4
+    folder.mkdir(parents=True)
+    theirs.save_pretrained(folder / "theirs")
+    import_model(folder / "theirs", folder / "ours")
+    loaded = pellucid.load(folder / "ours", device="cpu")
+    tokens = [f"t{number}" for number in range(vocabulary)]
+    names = Names(tokens, tokens, unknown=tokens[2], start=tokens[PAD], end=tokens[END])
+    for precision in ("float32", "int8"):
+        (folder / f"ct2-{precision}").mkdir()
+        save(specification(loaded.model, loaded.config.model, names, precision), folder / f"ct2-{precision}")
+    sources = torch.randint(3, vocabulary, (64, SOURCE)).tolist()
+    (folder / "sources.json").write_text(json.dumps(sources), encoding="utf-8")
+
+
+def ours(size: str, folder: Path, precision: str, *, compiled: bool, threads: int) -> Decode:
+    """Our search, on tensors."""
+    import torch
+
+    import pellucid
+    from pellucid.base.config import DecodingConfig
+    from pellucid.base.runtime import keep_memory
+    from pellucid.decoding.search import search
+
+    torch.set_num_threads(threads)
+    keep_memory()
+    loaded = pellucid.load(folder / "ours", precision, device="cpu")
+    if compiled:
+        loaded.compile(*((1,) if size == "gpt" else (1, 5)))
+    stepper = loaded.writing_model()
+
+    def decode(sources: list[list[int]], beams: int) -> list[list[int]]:
+        config = DecodingConfig(beams=beams, length_penalty="none")
+        new = NEW_GPT if size == "gpt" else NEW
+        source = torch.tensor([one[:0] if size == "gpt" else one for one in sources], dtype=torch.int64)
+        start = torch.tensor([one[0] if size == "gpt" else PAD for one in sources])
+        limits = torch.full((len(sources),), new)
+        mask = torch.ones_like(source, dtype=torch.bool)
+        found = search(stepper, source, mask, config, start=start, end=None, limits=limits)
+        return [list(best.ids) for best, *_ in found]
+
+    return decode
+
+
+def transformers(size: str, folder: Path, precision: str, *, threads: int) -> Decode:
+    """``generate``, as its users call it."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    torch.set_num_threads(threads)
+    kind = AutoModelForCausalLM if size == "gpt" else AutoModelForSeq2SeqLM
+    model = kind.from_pretrained(folder / "theirs", dtype=getattr(torch, precision)).eval()
+    new = NEW_GPT if size == "gpt" else NEW
+
+    def decode(sources: list[list[int]], beams: int) -> list[list[int]]:
+        source = torch.tensor([one[:1] if size == "gpt" else one for one in sources])
+        given = {"num_beams": beams, "do_sample": False, "max_new_tokens": new, "min_new_tokens": new, "length_penalty": 0.0}
+        with torch.inference_mode():
+            found = model.generate(source, attention_mask=torch.ones_like(source), pad_token_id=PAD, **given)
+        written: list[list[int]] = found[:, -new:].tolist()
+        return written
+
+    return decode
+
+
+def ctranslate2(size: str, folder: Path, precision: str, *, threads: int, workers: int) -> Decode:
+    """Its own engine, on the tokens' names."""
+    import ctranslate2 as engine
+
+    place = str(folder / f"ct2-{precision}")
+    given = {"device": "cpu", "compute_type": precision, "inter_threads": workers, "intra_threads": threads}
+    if size == "gpt":
+        generator = engine.Generator(place, **given)
+
+        def go_on(sources: list[list[int]], beams: int) -> list[list[int]]:
+            prompts = [[f"t{one[0]}"] for one in sources]
+            lengths = {"max_length": NEW_GPT, "min_length": NEW_GPT, "include_prompt_in_result": False}
+            found = generator.generate_batch(prompts, beam_size=beams, end_token="t1", **lengths)
+            return [one.sequences_ids[0] for one in found]
+
+        return go_on
+    translator = engine.Translator(place, **given)
+
+    def decode(sources: list[list[int]], beams: int) -> list[list[int]]:
+        named = [[f"t{token}" for token in one] for one in sources]
+        lengths = {"max_decoding_length": NEW, "min_decoding_length": NEW, "length_penalty": 0.0}
+        batch = 0 if workers == 1 else -(-len(named) // workers)
+        found = translator.translate_batch(named, beam_size=beams, max_batch_size=batch, **lengths)
+        return [[int(token[1:]) for token in one.hypotheses[0]] for one in found]
+
+    return decode
+
+
+def measure(decode: Decode, size: str, folder: Path, together: int | None = None) -> dict[str, Any]:
+    """Tokens a second and outputs of each case."""
+    sources = json.loads((folder / "sources.json").read_text(encoding="utf-8"))
+    new = NEW_GPT if size == "gpt" else NEW
+    found = {}
+    for name, beams, rows in cases(size):
+        if together is not None and (rows == 1 or beams > 1):
+            continue
+        some = sources[: together or rows]
+        ids = decode(some, beams)  # the warm-up
+        decode(some, beams)
+        seconds: list[float] = []
+        while sum(seconds) < SECONDS or len(seconds) < 3:
+            began = time.perf_counter()
+            decode(some, beams)
+            seconds.append(time.perf_counter() - began)
+        found[name] = {"speed": len(some) * new / statistics.median(seconds), "ids": ids}
+    return found
+
+
+def _worker(size: str, folder: Path, barrier: Any, answers: Any) -> None:
+    decode = ours(size, folder, "int8", compiled=False, threads=1)
+    sources = json.loads((folder / "sources.json").read_text(encoding="utf-8"))[:32]
+    decode(sources, 1)
+    barrier.wait()
+    seconds = []
+    while sum(seconds) < 2 * SECONDS or len(seconds) < 3:
+        began = time.perf_counter()
+        decode(sources, 1)
+        seconds.append(time.perf_counter() - began)
+    answers.put(len(sources) * NEW / statistics.median(seconds))
+
+
+def whole(size: str, folder: Path, workers: int) -> dict[str, Any]:
+    """Ours on the whole machine: processes of one thread side by side, batches of 32."""
+    context = multiprocessing.get_context("spawn")
+    barrier, answers = context.Barrier(workers), context.Queue()
+    processes = [context.Process(target=_worker, args=(size, folder, barrier, answers)) for _ in range(workers)]
+    for process in processes:
+        process.start()
+    speeds = [answers.get(timeout=300) for _ in processes]
+    for process in processes:
+        process.join()
+    return {"greedy 32": {"speed": sum(speeds), "ids": None}}
+
+
+def main() -> None:
+    if sys.argv[1] == "make":
+        make(sys.argv[2], Path(sys.argv[3]))
+        print("{}")
+        return
+    engine, size, folder, precision, compiled, workers, threads = sys.argv[1:]
+    if engine == "ours" and int(workers) > 1:
+        found = whole(size, Path(folder), int(workers))
+    elif engine == "ours":
+        found = measure(ours(size, Path(folder), precision, compiled=compiled == "1", threads=int(threads)), size, Path(folder))
+    elif engine == "transformers":
+        found = measure(transformers(size, Path(folder), precision, threads=int(threads)), size, Path(folder))
+    else:
+        decode = ctranslate2(size, Path(folder), precision, threads=int(threads), workers=int(workers))
+        found = measure(decode, size, Path(folder), 64 if int(workers) > 1 else None)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Compiled steps: what they write is what the model itself writes, and the code is made once and holds no weights."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from pellucid.base.config import DecodingConfig, ModelConfig, StackConfig
+from pellucid.base.errors import UsageError
+from pellucid.decoding.search import search
+from pellucid.model import compiled
+from pellucid.model.build import build, initialise
+from pellucid.model.compiled import Compiled
+from pellucid.model.packed import quantised
+from pellucid.model.transformer import DecoderOnly, EncoderDecoder, Transformer
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler"),
+    # torch's own, while it compiles
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning"),
+]
+
+VOCABULARY, START = 29, 1
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of this test's own: nothing is found in it that was not compiled here."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
+def made(config: ModelConfig, seed: int) -> Transformer:
+    model = build(config)
+    initialise(model, seed)
+    with torch.no_grad():
+        model.weight("output").mul_(3.0)  # far apart: no rounding decides
+    return model.eval()
+
+
+def encoder_decoder(seed: int = 3) -> EncoderDecoder:
+    model = made(
+        ModelConfig(
+            d_model=24,
+            encoder=StackConfig(n_layers=1, n_heads=2, d_ff=20),
+            decoder=StackConfig(n_layers=2, n_heads=(3, 2), d_ff=(40, 28)),
+            source_vocabulary=VOCABULARY,
+            target_vocabulary=VOCABULARY,
+            dropout=0.0,
+            max_length=40,
+        ),
+        seed,
+    )
+    assert isinstance(model, EncoderDecoder)
+    return model
+
+
+def decoder_only(seed: int = 3) -> DecoderOnly:
+    model = made(
+        ModelConfig(
+            architecture="decoder",
+            d_model=24,
+            decoder=StackConfig(n_layers=2, n_heads=4, n_kv_heads=2, d_ff=40),
+            activation="swiglu",
+            norm="pre",
+            norm_kind="rms",
+            positions="rotary",
+            target_vocabulary=VOCABULARY,
+            source_vocabulary=VOCABULARY,
+            dropout=0.0,
+            max_length=40,
+        ),
+        seed,
+    )
+    assert isinstance(model, DecoderOnly)
+    return model
+
+
+def written(model: object, length: int, beams: int = 1, rows: int = 1, new: int = 12) -> list[tuple[tuple[int, ...], float]]:
+    """Outputs and scores for sources of so many tokens."""
+    source = torch.randint(2, VOCABULARY, (rows, length), generator=torch.Generator().manual_seed(length))
+    limits, config = torch.full((rows,), new), DecodingConfig(beams=beams)
+    mask = torch.ones_like(source, dtype=torch.bool)
+    found = search(model, source, mask, config, start=START, end=0, limits=limits, forbidden=(2, 5))  # type: ignore[arg-type]
+    return [(best.ids, best.log_probability) for best, *_ in found]
+
+
+def assert_same(found: list[tuple[tuple[int, ...], float]], expected: list[tuple[tuple[int, ...], float]]) -> None:
+    assert [ids for ids, _ in found] == [ids for ids, _ in expected]
+    assert [score for _, score in found] == pytest.approx([score for _, score in expected], abs=1e-3)
+
+
+def test_an_encoder_decoder_writes_the_same_for_every_length_and_any_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = encoder_decoder()
+    fast = Compiled(model, (1, 3))
+    for length in (2, 5, 11):
+        for beams in (1, 3):
+            assert_same(written(fast, length, beams), written(model, length, beams))
+    assert_same(written(fast, 5, beams=3, rows=2), written(model, 5, beams=3, rows=2))  # of several sentences: the model's own
+    # The code is there now, and fits another model of this shape.
+    monkeypatch.setattr(compiled, "_compile", lambda *_: pytest.fail("compiled anew"))
+    other = encoder_decoder(seed=8)
+    assert written(other, 5) != written(model, 5)
+    assert_same(written(Compiled(other, (1,)), 5), written(other, 5))
+
+
+def test_a_decoder_goes_on_from_a_prompt_and_past_the_room_laid_out_ahead() -> None:
+    model = decoder_only()
+    fast = Compiled(model, (1,))
+    for length in (0, 1, 6):
+        assert_same(written(fast, length, new=90 if length == 6 else 12), written(model, length, new=90 if length == 6 else 12))
+    # Several positions at once, and back: what speculative decoding asks for.
+    prompt, ids = torch.tensor([[4, 9, 7]]), torch.tensor([[3, 8, 6]])
+    whole = torch.ones_like(prompt, dtype=torch.bool)
+    with torch.inference_mode():
+        expected, _ = model.step(ids, model.start(model.encode(prompt, whole)))
+        state = fast.start(fast.encode(prompt, whole))
+        fast.step(torch.tensor([[11, 12]]), state)
+        state.truncate(3)
+        found, state = fast.step(ids, state)
+    assert state.length == 6
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_8_bits_are_compiled_too() -> None:
+    model = encoder_decoder()
+    exact = written(model, 5)
+    model = quantised(model)
+    [(ids, score)] = written(Compiled(model, (1,)), 5)
+    assert len(ids) == len(exact[0][0])
+    assert score == pytest.approx(written(model, 5)[0][1], rel=0.05)
+
+
+def test_what_cannot_be_compiled_is_refused() -> None:
+    with pytest.raises(UsageError, match="too many rows for a compiled step"):
+        Compiled(encoder_decoder(), (9,))
+    with pytest.raises(UsageError, match="steps are compiled for CPUs"):
+        Compiled(encoder_decoder().to("meta"), (1,))
