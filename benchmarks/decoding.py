@@ -82,8 +82,8 @@ def _measure(size: str, folder: Path, given: argparse.Namespace) -> dict[str, di
     best_threads: dict[str, dict[str, int]] = {one.name: {} for one in contenders}
     for number in range(given.rounds):
         for one in contenders:
-            alone = one.workers > 1 or one.engine == "transformers"
-            tried = [1] if one.workers > 1 else [given.threads] if alone else sorted({1, given.threads})
+            fixed = one.compiled or one.engine == "transformers"  # a step is compiled for its threads: that takes its time
+            tried = [1] if one.workers > 1 else [given.threads] if fixed else sorted({1, given.threads})
             if number:  # what was the better one in the first round is taken again
                 tried = sorted(set(best_threads[one.name].values()))
             answers = {threads: _run(one, size, folder, threads) for threads in tried}

@@ -23,7 +23,7 @@ SHAPES = {  # d_model, heads, layers of each stack, d_ff, vocabulary
 }
 PAD, END = 0, 1
 SOURCE, NEW, NEW_GPT = 20, 30, 256
-SECONDS = 1.5  # of each case, at least, after a warm-up
+SECONDS = 1.0  # of each case, at least, after a warm-up
 
 Decode = Callable[[list[list[int]], int], list[list[int]]]  # sources and beams -> outputs
 

@@ -449,8 +449,8 @@ other_logits = record(source, other)["logits"][0]
 assert agree(other_logits[:3], get("logits")[:3])
 assert not agree(other_logits[3], get("logits")[3])
 
-# The same position by position, with keys and values of the earlier ones kept: `pellucid/model/cache.py`. (What makes such a step
-# quick and changes nothing of it stands apart: `pellucid/model/packed.py`, `pellucid/model/few_rows.py` and
+# The same position by position, with keys and values of the earlier ones kept: `pellucid/model/cache.py`. (What makes such a
+# step quick and changes nothing of it stands apart: `pellucid/model/packed.py`, `pellucid/model/few_rows.py` and
 # `pellucid/model/compiled.py`.)
 with torch.no_grad():
     state = model.start(model.encode(source))
