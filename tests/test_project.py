@@ -158,7 +158,7 @@ class TestMachineCheck:
     def test_no_room(self, check: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         room = {os.path.realpath(tmp_path): SimpleNamespace(free=1.2e9)}  # asked of the disk that will hold the environment
         monkeypatch.setattr(check.shutil, "disk_usage", room.__getitem__)
-        assert "takes 1.5 GB, and 1.2 GB are free" in check.problem(str(tmp_path / "venv"))
+        assert "takes 1.8 GB, and 1.2 GB are free" in check.problem(str(tmp_path / "venv"))
 
     def test_what_is_installed_already_needs_no_room(
         self, check: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -166,7 +166,7 @@ class TestMachineCheck:
         monkeypatch.setattr(check.shutil, "disk_usage", lambda path: SimpleNamespace(free=1.2e9))
         (tmp_path / "venv").mkdir()
         with (tmp_path / "venv" / "installed").open("wb") as sparse:
-            sparse.truncate(400_000_000)
+            sparse.truncate(700_000_000)
         assert check.problem(str(tmp_path / "venv")) is None
 
     def test_the_message_is_one_line_and_the_exit_code_not_zero(self, monkeypatch: pytest.MonkeyPatch) -> None:

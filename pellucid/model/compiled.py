@@ -10,7 +10,11 @@ values of all layers side by side, V vocabulary.
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
+import shutil
+import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -191,6 +195,10 @@ def _widths(model: EncoderDecoder | DecoderOnly) -> list[int]:
 
 
 def _compile(model: EncoderDecoder | DecoderOnly, rows: int, path: Path) -> None:
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(compiler) is None:
+        advice = "install one, name it in $CXX, or leave out --compile"
+        raise UsageError("steps are compiled by a C++ compiler", where="--compile", found=f"no {compiler}", advice=advice)
     step = _Step(model).eval()
     reach = model.decoder.positions.max_length or LONGEST
     length, source = torch.export.Dim("length", min=2, max=reach), torch.export.Dim("source", min=2, max=LONGEST)
@@ -198,7 +206,8 @@ def _compile(model: EncoderDecoder | DecoderOnly, rows: int, path: Path) -> None
     ids, past = torch.zeros(rows, 1, dtype=torch.int64), torch.zeros(7, rows, 2 * sum(step.widths))
     inputs = (ids, past, torch.zeros(len(model.weight("output"))), memory)
     shapes: tuple[Any, ...] = ({}, {0: length}, {}, [{2: source} for _ in memory])
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, about itself
         program = torch.export.export(step, inputs, dynamic_shapes=shapes, strict=False)
         from torch._inductor import aoti_compile_and_package
 

@@ -67,6 +67,7 @@ class State:
         self.memory, self.memory_mask = memory or [], memory_mask
         self.caches = [KeyValueCache() for _ in range(n_layers)]
         self.keys: Tensor | None = None  # (R, L) True for real tokens, where a prompt was padded
+        self._spare: Tensor | None = None
 
     @property
     def length(self) -> int:
@@ -83,8 +84,8 @@ class State:
         """Keep these of the R rows, in this order. The ``beams`` rows of a sentence stay together."""
         if same_rows(rows, self.rows):
             return
-        for cache in self.caches:
-            cache.select(rows)
+        for cache in self.caches:  # one spare memory goes round
+            self._spare = cache.select(rows, self._spare)
         if self.keys is not None:
             self.keys = self.keys[rows]
         sentences, n_sentences = rows[:: self.beams] // self.beams, self.rows // self.beams

@@ -410,7 +410,6 @@ class TestPrecision:
         assert found == exact
 
     @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
-    @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
     def test_compiled_once_and_found_again(
         self, pellucid: Run, capfd: Capture, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

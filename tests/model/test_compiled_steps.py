@@ -18,11 +18,7 @@ from pellucid.model.compiled import Compiled
 from pellucid.model.packed import quantised
 from pellucid.model.transformer import DecoderOnly, EncoderDecoder, Transformer
 
-pytestmark = [
-    pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler"),
-    # torch's own, while it compiles
-    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning"),
-]
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
 
 VOCABULARY, START = 29, 1
 
@@ -96,6 +92,7 @@ def assert_same(found: list[tuple[tuple[int, ...], float]], expected: list[tuple
     assert [score for _, score in found] == pytest.approx([score for _, score in expected], abs=1e-3)
 
 
+@needs_compiler
 def test_an_encoder_decoder_writes_the_same_for_every_length_and_any_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     model = encoder_decoder()
     fast = Compiled(model, (1, 3))
@@ -110,6 +107,7 @@ def test_an_encoder_decoder_writes_the_same_for_every_length_and_any_batch(monke
     assert_same(written(Compiled(other, (1,)), 5), written(other, 5))
 
 
+@needs_compiler
 def test_a_decoder_goes_on_from_a_prompt_and_past_the_room_laid_out_ahead() -> None:
     model = decoder_only()
     fast = Compiled(model, (1,))
@@ -128,6 +126,7 @@ def test_a_decoder_goes_on_from_a_prompt_and_past_the_room_laid_out_ahead() -> N
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
+@needs_compiler
 def test_8_bits_are_compiled_too() -> None:
     model = encoder_decoder()
     exact = written(model, 5)
@@ -142,3 +141,11 @@ def test_what_cannot_be_compiled_is_refused() -> None:
         Compiled(encoder_decoder(), (9,))
     with pytest.raises(UsageError, match="steps are compiled for CPUs"):
         Compiled(encoder_decoder().to("meta"), (1,))
+
+
+def test_without_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UsageError, match="no no-such-compiler"):
+        Compiled(encoder_decoder(), (1,))
+    assert list(tmp_path.iterdir()) == []
