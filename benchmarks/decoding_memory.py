@@ -1,7 +1,7 @@
 """Memory that decoding takes, here and in CTranslate2: ``python -m benchmarks.decoding_memory``.
 
-The paper's base model in float32, 32 sentences at a time, five beams. Of each engine, in a process of its own: its resident size
-when the model is loaded, and the largest one while it decodes, in MiB.
+The paper's base model in float32, 32 sentences at a time, five beams. Of each engine, in a process of its own: its resident
+size when the model is loaded, and the largest one while it decodes, in MiB.
 """
 
 from __future__ import annotations
