@@ -56,7 +56,9 @@ WHOLE = [Contender("ours", "int8", workers=2), Contender("ctranslate2", "int8", 
 def main() -> None:
     found = parser("decoding", __doc__.split("\n")[0], SIZES, rounds=3)
     given = found.parse_args()
-    record = {**machine.describe(), "threads": given.threads, "rounds": given.rounds}
+    record: dict[str, Any] = {**machine.describe(), "threads": given.threads, "rounds": given.rounds}
+    only = "".join(f" --only {size}" for size in given.only or ())
+    record |= {"command": f"python -m benchmarks.decoding{only} --rounds {given.rounds} --threads {given.threads}"}
     record |= {"versions": machine.versions(PACKAGES)}
     rows: list[dict[str, Any]] = []
     speeds: dict[str, Any] = {}
@@ -152,7 +154,7 @@ def as_markdown(record: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         lines.append(
             f"| {row['case']} | {ours} | {row['peer']} | {row['ours']:,.0f} | {row['theirs']:,.0f} | {row['ratio']:.2f} |"
         )
-    lines += ["", "## Where and how", "", "- command: `python -m benchmarks.decoding`"]
+    lines += ["", "## Where and how", ""]
     for what, value in record.items():
         shown = ", ".join(f"{package} {version}" for package, version in value.items()) if what == "versions" else value
         lines.append(f"- {what}: {shown}")
