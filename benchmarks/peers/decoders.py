@@ -15,13 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SHAPES = {  # d_model, heads, layers of each stack, d_ff, vocabulary
-    "tiny": (128, 4, 4, 256, 10_000),
-    "small": (256, 4, 3, 1024, 8_000),
-    "base": (512, 8, 6, 2048, 32_000),
-    "gpt": (384, 6, 6, 1536, 65),
-}
-PAD, END = 0, 1
+from benchmarks.contender import END, PAD, SIZES, START
+
+UNKNOWN = 1
+VOCABULARIES = {"tiny": 10_000, "small": 8_000, "base": 32_000, "gpt": 65}
+LONGEST = 512  # positions
 SOURCE, NEW, NEW_GPT = 20, 30, 256
 SECONDS = 1.0  # of each case, at least, after a warm-up
 
@@ -38,60 +36,68 @@ def cases(size: str) -> list[tuple[str, int, int]]:
 def make(size: str, folder: Path) -> None:
     """Write ``theirs``, ``ours``, ``ct2-float32`` and ``ct2-int8`` into the folder, and the sources."""
     import torch
-    from transformers import GPT2Config, GPT2LMHeadModel, MarianConfig, MarianMTModel
 
     import pellucid
     from pellucid.exchange.to_ctranslate2 import Names, save, specification
     from pellucid.tasks.imports import import_model
 
-    width, heads, layers, hidden, vocabulary = SHAPES[size]
     torch.manual_seed(1)
-    if size == "gpt":
-        config: Any = GPT2Config(
-            n_embd=width, n_head=heads, n_layer=layers, n_inner=hidden, vocab_size=vocabulary, n_positions=512
-        )
-        config.bos_token_id, config.eos_token_id = PAD, END
-        theirs: Any = GPT2LMHeadModel(config)
-    else:
-        config = MarianConfig(
-            vocab_size=vocabulary,
-            d_model=width,
-            encoder_layers=layers,
-            decoder_layers=layers,
-            encoder_attention_heads=heads,
-            decoder_attention_heads=heads,
-            encoder_ffn_dim=hidden,
-            decoder_ffn_dim=hidden,
-            activation_function="relu",
-            scale_embedding=True,
-            max_position_embeddings=512,
-            pad_token_id=PAD,
-            eos_token_id=END,
-            decoder_start_token_id=PAD,
-            forced_eos_token_id=None,
-        )
-        theirs = MarianMTModel(config)
-    with torch.no_grad():
-        for name, weight in theirs.named_parameters():
-            if weight.dim() > 1 and "embed_positions" not in name:
-                scale = width**-0.5 if min(weight.shape) == width and max(weight.shape) == vocabulary else None
-                torch.nn.init.normal_(weight, std=scale or (2 / sum(weight.shape)) ** 0.5)
-        # Far apart: logits with a standard deviation of 4. The control tokens never come.
-        last = theirs.transformer.ln_f if size == "gpt" else theirs.model.decoder.layers[-1].final_layer_norm
-        last.weight.fill_(4.0)
-        if size != "gpt":
-            theirs.final_logits_bias[:, [PAD, END]] = -1e4
     folder.mkdir(parents=True)
-    theirs.save_pretrained(folder / "theirs")
+    (gpt() if size == "gpt" else marian(size)).save_pretrained(folder / "theirs")
     import_model(folder / "theirs", folder / "ours")
     loaded = pellucid.load(folder / "ours", device="cpu")
+    vocabulary = VOCABULARIES[size]
     tokens = [f"t{number}" for number in range(vocabulary)]
-    names = Names(tokens, tokens, unknown=tokens[2], start=tokens[PAD], end=tokens[END])
+    names = Names(tokens, tokens, unknown=tokens[UNKNOWN], start=tokens[START], end=tokens[END])
     for precision in ("float32", "int8"):
         (folder / f"ct2-{precision}").mkdir()
         save(specification(loaded.model, loaded.config.model, names, precision), folder / f"ct2-{precision}")
-    sources = torch.randint(3, vocabulary, (64, SOURCE)).tolist()
+    sources = torch.randint(4, vocabulary, (64, SOURCE)).tolist()
     (folder / "sources.json").write_text(json.dumps(sources), encoding="utf-8")
+
+
+def gpt() -> Any:
+    """A GPT-2 of the larger of the shapes that training is measured with."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from benchmarks.gpt import SETTINGS
+
+    shape = SETTINGS["large"]
+    sizes = {"n_embd": shape.d_model, "n_head": shape.n_heads, "n_layer": shape.n_layers, "n_positions": LONGEST}
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARIES["gpt"], bos_token_id=START, eos_token_id=END, **sizes))
+    scale(model, model.transformer.ln_f)
+    return model
+
+
+def marian(size: str) -> Any:
+    """A Marian of a shape that training is measured with, which never writes a control token."""
+    from transformers import MarianMTModel
+
+    from benchmarks.peers.marian import configuration
+
+    config = configuration(SIZES[size], LONGEST)
+    config.vocab_size = config.decoder_vocab_size = VOCABULARIES[size]
+    config.use_cache, config.forced_eos_token_id = True, None
+    model = MarianMTModel(config)
+    scale(model, model.model.decoder.layers[-1].final_layer_norm)
+    model.final_logits_bias[:, [PAD, UNKNOWN, START, END]] = -1e4
+    return model
+
+
+def scale(model: Any, last: Any) -> None:
+    """Random weights with which the logits lie far apart: their standard deviation is 4, which the ``last`` norm gives them.
+
+    Projections are large, or the token that was read would be the best one again and again: embeddings and output are tied.
+    """
+    import torch
+
+    embedding = model.get_input_embeddings().weight
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() > 1 and "embed_positions" not in name:
+                deviation = weight.shape[1] ** -0.5 if weight is embedding else 3 * (2 / sum(weight.shape)) ** 0.5
+                torch.nn.init.normal_(weight, std=deviation)
+        last.weight.fill_(4.0)
 
 
 def ours(size: str, folder: Path, precision: str, *, compiled: bool, threads: int) -> Decode:
@@ -114,10 +120,10 @@ def ours(size: str, folder: Path, precision: str, *, compiled: bool, threads: in
         config = DecodingConfig(beams=beams, length_penalty="none")
         new = NEW_GPT if size == "gpt" else NEW
         source = torch.tensor([one[:0] if size == "gpt" else one for one in sources], dtype=torch.int64)
-        start = torch.tensor([one[0] if size == "gpt" else PAD for one in sources])
+        start = torch.tensor([one[0] if size == "gpt" else START for one in sources])
         limits = torch.full((len(sources),), new)
         mask = torch.ones_like(source, dtype=torch.bool)
-        found = search(stepper, source, mask, config, start=start, end=None, limits=limits)
+        found = search(stepper, source, mask, config, start=start, end=None, limits=limits, forbidden=(END,))
         return [list(best.ids) for best, *_ in found]
 
     return decode
@@ -156,7 +162,7 @@ def ctranslate2(size: str, folder: Path, precision: str, *, threads: int, worker
         def go_on(sources: list[list[int]], beams: int) -> list[list[int]]:
             prompts = [[f"t{one[0]}"] for one in sources]
             lengths = {"max_length": NEW_GPT, "min_length": NEW_GPT, "include_prompt_in_result": False}
-            found = generator.generate_batch(prompts, beam_size=beams, end_token="t1", **lengths)
+            found = generator.generate_batch(prompts, beam_size=beams, end_token=f"t{END}", **lengths)
             return [one.sequences_ids[0] for one in found]
 
         return go_on

@@ -45,6 +45,11 @@ def _parsed(line: str, where: str) -> dict[str, Any]:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise DataError("this is not JSON", where=where, expected='{"text": "..."}', found=error) from None
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError) as error:
+        what = "this cannot be written as UTF-8, in an answer or anywhere"
+        raise DataError(what, where=where, expected="whole characters", found=error) from None
     if not isinstance(found, dict) or "text" not in found:
         raise DataError("a line has no text", where=where, expected='an object: {"text": "..."}', found=line[:80])
     for key, value in found.items():
@@ -61,6 +66,8 @@ def _parsed(line: str, where: str) -> dict[str, Any]:
 
 
 def _check_glossary(glossary: dict[str, Any] | list[Any], where: str) -> None:
+    if isinstance(glossary, dict) and not all(source.strip() for source in glossary):
+        raise DataError("a term of the glossary is empty", where=where, found=json.dumps(glossary)[:80], advice="leave it out")
     for spelt in glossary.values() if isinstance(glossary, dict) else glossary:
         spellings = spelt if isinstance(spelt, list) else [spelt]
         if not spellings or not all(isinstance(one, str) and one.strip() for one in spellings):

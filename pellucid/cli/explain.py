@@ -69,10 +69,12 @@ def explain(
 
     look = Look(_width(width), "plain" if plain else _ink(), step, layer, head)
     if example is not None:
-        from pellucid.explain.example import lines
         from pellucid.explain.example_file import read
 
-        _print(lines(read(example), look))
+        found = read(example)  # refused, if it is, before torch is imported
+        from pellucid.explain.example import lines
+
+        _print(lines(found, look))
         return
     if model is not None and training_step:
         _training_step(model, text, ways["output"], look)

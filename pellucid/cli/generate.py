@@ -55,7 +55,7 @@ def generate(model: Path, prompts: tuple[str, ...], file: Path | None, asking: A
     if asking.stream:
         _stream(writer, asked, request)
         return
-    found = _write(writer, asked, request, separated=not fills)
+    found = _write(writer, asked, request, separated=not fills, kept=picture is not None)
     if picture is not None:
         _draw(found, writer.config, picture, n)
 
@@ -87,17 +87,17 @@ def _several(prompts: Iterable[str], request: Request, n: int) -> Iterator[Asked
     return (Asked(prompt, seed=request.seed + draw) for prompt in prompts for draw in range(n))
 
 
-def _write(writer: Any, asked: Iterable[Asked], request: Request, *, separated: bool) -> list[str]:
-    """The results as they come; gives their texts."""
+def _write(writer: Any, asked: Iterable[Asked], request: Request, *, separated: bool, kept: bool) -> list[str]:
+    """The results as they come; gives their texts, if these are to be kept."""
     from pellucid.cli.answers import columns
 
     texts: list[str] = []
     for number, outputs in enumerate(writer.generate_lines(asked, request, window=_window()), start=1):
-        for line in columns(number, outputs, request):
-            if texts and separated:
+        for place, line in enumerate(columns(number, outputs, request)):
+            if separated and (number > 1 or place > 0):
                 click.echo(SEPARATOR)
             click.echo(line)
-            texts.append(outputs[0].text)
+        texts += [outputs[0].text] if kept else []
     return texts
 
 

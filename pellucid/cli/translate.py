@@ -16,6 +16,8 @@ from pellucid.cli.decoding_options import Asking, decoding_options
 from pellucid.cli.options import common
 
 if TYPE_CHECKING:
+    from pellucid.cli.asked_lines import AskedLines
+    from pellucid.tasks.output import Output
     from pellucid.tasks.request import Asked, Request
 
 HEAD = re.compile(r"(\d+)\.(\d+)", re.ASCII)
@@ -56,7 +58,7 @@ def translate(model: Path, file: Path, asking: Asking, align: str | None, batch:
         _write(outputs, lines, request, asking, typed)
 
 
-def _write(outputs: Iterable[Any], lines: Any, request: Request, asking: Asking, typed: bool) -> None:
+def _write(outputs: Iterable[list[Output]], lines: AskedLines, request: Request, asking: Asking, typed: bool) -> None:
     """Every answer as soon as it is there; at the end a word on those that were cut."""
     from pellucid.base.progress import say
     from pellucid.cli.answers import as_json, columns

@@ -55,13 +55,13 @@ class Model(Protocol[MemoryType, StateType]):
 
 
 @runtime_checkable
-class Choosing(Protocol):
-    """A model that can besides say which token is the most probable one, without showing all the others."""
+class Choosing(State, Protocol):
+    """A state that can besides say which token is the most probable one, without showing all the others."""
 
-    def best(self, ids: Tensor, state: StateType, never: Tensor, /) -> tuple[Tensor, Tensor, StateType]:
-        """Takes in ids (R, 1); the most probable next token of each row, but for those of ``never``, and the state after.
+    def best(self, ids: Tensor, never: Tensor, /) -> tuple[Tensor, Tensor]:
+        """Takes in ids (R, 1); log probability and id of the most probable next token of each row, but for those of ``never``.
 
         Returns:
-            Log probabilities and ids, (R,) each, and the state to go on from. Of equally probable tokens the lowest id.
+            (R,) each. Of equally probable tokens the lowest id.
         """
         ...

@@ -140,12 +140,12 @@ def _steps(
 ) -> Iterator[Strategy]:
     state = model.start(model.encode(source, mask), beams=beams)
     ids = _first_tokens(start, source).repeat_interleave(beams)  # (R,)
-    # Where nothing but the most probable token is wanted, a model that knows it need not show all the others.
-    plain = strategy if type(strategy) is Greedy and restrictions.plain and isinstance(model, Choosing) else None
+    # Where nothing but the most probable token is wanted, a state that knows it need not show all the others.
+    greedy = strategy if type(strategy) is Greedy and restrictions.plain else None
+    chooser = state if isinstance(state, Choosing) else None
     while strategy.live:
-        if plain is not None:
-            values, best, state = model.best(ids[:, None], state, restrictions.never)  # type: ignore[attr-defined]
-            rows, ids = plain.take(values, best)
+        if greedy is not None and chooser is not None:
+            rows, ids = greedy.take(*chooser.best(ids[:, None], restrictions.never))
         else:
             logits, state = model.step(ids[:, None], state)  # (R, 1, V)
             rows, ids = strategy.choose(restrictions.log_probabilities(logits[:, -1], strategy.written))

@@ -17,8 +17,8 @@ from pellucid.model.dropout import Dropout
 from pellucid.model.masks import ResolvedMask
 from pellucid.model.positions import Rotation, rotate
 
-FEW = 9  # queries up to which it is the slower one: a step, also of several beams
-LONG = 48  # keys from which on torch's fused attention is the faster one on a CPU, also where it is given a mask
+FEW = 8  # queries up to which torch's fused attention is the slower one: a step, also of several beams
+LONG = 48  # keys from which on it is the faster one on a CPU, also where it is given a mask
 
 
 class Score(nn.Module):
@@ -101,7 +101,7 @@ def _fused_is_faster(query: Tensor, key: Tensor, score: Score, mask: ResolvedMas
     """
     if not isinstance(score, DotProduct) or query.shape[1] != key.shape[1] or query.dtype == torch.bfloat16:
         return False
-    if query.shape[2] < FEW and query.device.type == "cpu":
+    if query.shape[2] <= FEW and query.device.type == "cpu":
         return False
     if query.device.type != "cpu" or (dropout.training and dropout.p > 0.0):
         return False

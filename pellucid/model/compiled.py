@@ -14,6 +14,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,9 +23,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pellucid.base.config import ModelConfig
 from pellucid.base.errors import UsageError
+from pellucid.base.files import write_atomically
 from pellucid.base.progress import say
 from pellucid.base.runtime import user_cache
+from pellucid.model.cache import same_rows
 from pellucid.model.few_rows import FEW, Summed
 from pellucid.model.transformer import DecoderOnly, EncoderDecoder, Memory, Prompt, State
 
@@ -36,17 +40,17 @@ class Compiled:
 
     Args:
         model: with its weights, in evaluation mode, on a CPU.
+        config: its shape, and all else that its code depends on.
         rows: numbers of rows to compile for: 1 (greedy search, drawing), or the number of beams. Others are not compiled.
 
     Raises:
         UsageError: too many rows, a model elsewhere than on a CPU, or no compiler.
+        StorageError: the user's cache cannot be written.
     """
 
-    def __init__(self, model: EncoderDecoder | DecoderOnly, rows: Sequence[int]) -> None:
-        self.model = model
-        step = _Step(model)
-        self._numbers = {**dict(step.named_parameters(remove_duplicate=False)), **dict(step.named_buffers())}
-        self._zeros = torch.zeros(len(model.weight("output")))  # (V,)
+    def __init__(self, model: EncoderDecoder | DecoderOnly, config: ModelConfig, rows: Sequence[int]) -> None:
+        self.model, self.config = model, config
+        self._step = _Step(model)
         self._runners = {number: self._runner(number) for number in rows}
 
     def encode(self, source: Tensor, mask: Tensor) -> Memory | Prompt:
@@ -56,9 +60,8 @@ class Compiled:
     def start(self, memory: Memory | Prompt, beams: int = 1) -> State | CompiledState:
         """The state before the first step; compiled steps go on from one sentence without padding."""
         state = self.model.start(memory, beams)  # type: ignore[arg-type]
-        mask = memory.mask
-        alone = state.rows == beams and beams in self._runners and (mask is None or bool(mask.all()))
-        return CompiledState(state, _widths(self.model), self._runners[beams], self._zeros) if alone else state
+        alone = state.rows == beams and state.keys is None and state.memory_mask is None
+        return CompiledState(state, self._step, self._runners[beams]) if alone and beams in self._runners else state
 
     def step(self, ids: Tensor, state: State | CompiledState) -> tuple[Tensor, State | CompiledState]:
         """Logits (R, T, V) of the token after each of one or more new positions, ``ids`` (R, T)."""
@@ -67,31 +70,21 @@ class Compiled:
         columns = [state.step(column[:, None])[0] for column in ids.T.contiguous()]  # (R, V) each
         return torch.stack(columns, dim=1), state
 
-    def best(self, ids: Tensor, state: State | CompiledState, never: Tensor) -> tuple[Tensor, Tensor, State | CompiledState]:
-        """The most probable next token of each row but for those of ``never``: log probabilities and ids, (R,) each."""
-        if isinstance(state, CompiledState):
-            if state.barred is self._zeros and len(never):
-                state.barred = self._zeros.index_fill(0, never, -torch.inf)
-            _, values, found = state.step(ids)
-            return values, found, state
-        logits, state = self.model.step(ids, state)
-        shares = torch.log_softmax(logits[:, -1], dim=-1, dtype=torch.float32).index_fill_(1, never, -torch.inf)
-        return *shares.max(dim=1), state
-
     def _runner(self, rows: int) -> Any:
         if rows > FEW:
             raise UsageError("too many rows for a compiled step", where="beams", expected=f"at most {FEW}", found=rows)
         device = self.model.weight("output").device
         if device.type != "cpu":
             raise UsageError("steps are compiled for CPUs", where="device", expected="cpu", found=device)
-        path = user_cache("compiled") / f"{_fingerprint(self.model, rows)}.pt2"
+        path = user_cache("compiled") / f"{_fingerprint(self._step, self.config, rows)}.pt2"
         if not path.is_file():
             say(f"compiling a step for {rows} row{'s' if rows > 1 else ''}: takes about half a minute, once")
-            _compile(self.model, rows, path)
+            _compile(self._step, rows, path)
         # torch's Python side of this would import its whole compiler, for a second
         loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
-        names = loader.get_constant_fqns()
-        loader.load_constants({name: self._numbers[name].detach() for name in names}, False, True, True)
+        numbers = {**dict(self._step.named_parameters(remove_duplicate=False)), **dict(self._step.named_buffers())}
+        constants = {name: numbers[name].detach() for name in loader.get_constant_fqns()}
+        loader.load_constants(constants, False, True, True)
         return loader.boxed_run
 
 
@@ -100,19 +93,17 @@ class CompiledState:
 
     Args:
         state: after the prompt, where there is one.
-        widths: numbers of each layer's keys.
-        run: the compiled step.
-        zeros: (V,)
-
-    Attributes:
-        barred: (V,) -inf for tokens that may not be the best one, else 0.
+        step: what is compiled.
+        run: the compiled code.
     """
 
-    def __init__(self, state: State, widths: Sequence[int], run: Any, zeros: Tensor) -> None:
-        self.length, self.rows, self._run = state.length, state.rows, run
-        self.barred = zeros
-        self.memory = [side for pair in state.memory for side in pair]  # (1, G, S, K) each
-        self._store = torch.empty(max(64, 2 * self.length), self.rows, 2 * sum(widths), dtype=torch.float32)
+    def __init__(self, state: State, step: _Step, run: Any) -> None:
+        self.length, self.rows = state.length, state.rows
+        self._check, self._run = step.decoder.positions.check, run
+        self._barred = torch.zeros(step.vocabulary)
+        self._never: Tensor | None = None  # what ``_barred`` was made from
+        self._memory = [side for pair in state.memory for side in pair]  # (1, G, S, K) each
+        self._store = torch.empty(max(64, 2 * self.length), self.rows, 2 * sum(step.widths), dtype=step.dtype)
         if self.length:
             past = [cache.stored() for cache in state.caches]  # (R, G, L, K)
             self._store[: self.length] = torch.cat(
@@ -121,16 +112,24 @@ class CompiledState:
 
     def step(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Takes in ids (R, 1), gives logits (R, V), and log probability and id of the best token of each row, (R,) each."""
+        self._check(self.length + 1)
         if self.length + 1 > len(self._store):
             self._store = torch.cat((self._store, torch.empty_like(self._store)))
-        logits, values, best, fresh = self._run([ids, self._store[: self.length + 1], self.barred, *self.memory])
+        logits, values, best, fresh = self._run([ids, self._store[: self.length + 1], self._barred, *self._memory])
         self._store[self.length] = fresh
         self.length += 1
         return logits, values, best
 
+    def best(self, ids: Tensor, never: Tensor) -> tuple[Tensor, Tensor]:
+        """Takes in ids (R, 1); log probability and id of each row's most probable token but for those of ``never``."""
+        if never is not self._never:
+            self._never, self._barred = never, torch.zeros_like(self._barred).index_fill_(0, never, -torch.inf)
+        _, values, best = self.step(ids)
+        return values, best
+
     def select(self, rows: Tensor) -> None:
         """Row ``i`` becomes what row ``rows[i]`` was."""
-        if rows.tolist() != list(range(self.rows)):
+        if not same_rows(rows, self.rows):
             self._store[: self.length] = self._store[: self.length].index_select(1, rows)
 
     def truncate(self, length: int) -> None:
@@ -150,7 +149,10 @@ class _Step(nn.Module):
         super().__init__()
         self.decoder, self.head, self.weights = model.decoder, model.head, model.weights
         self.roles = model.roles
-        self.widths = _widths(model)
+        # G * K of each layer
+        self.widths: list[int] = [layer.self_attn.key.out_features for layer in model.decoder.layers]  # type: ignore[union-attr, misc]
+        self.vocabulary = len(model.weight("output"))
+        self.dtype = model.weight("target").dtype  # of all that is not a product in 8 bits
 
     def forward(self, ids: Tensor, past: Tensor, barred: Tensor, memory: list[Tensor]) -> tuple[Tensor, ...]:
         sides = torch.split(past, [width for width in self.widths for _ in range(2)], dim=2)
@@ -189,33 +191,32 @@ class _Last:
         return x.view(*x.shape[:2], self.n_heads, -1).permute(1, 2, 0, 3)
 
 
-def _widths(model: EncoderDecoder | DecoderOnly) -> list[int]:
-    """G * K of each layer."""
-    return [layer.self_attn.key.out_features for layer in model.decoder.layers]  # type: ignore[union-attr, misc]
-
-
-def _compile(model: EncoderDecoder | DecoderOnly, rows: int, path: Path) -> None:
+def _compile(step: _Step, rows: int, path: Path) -> None:
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if shutil.which(compiler) is None:
         advice = "install one, name it in $CXX, or leave out --compile"
         raise UsageError("steps are compiled by a C++ compiler", where="--compile", found=f"no {compiler}", advice=advice)
-    step = _Step(model).eval()
-    reach = model.decoder.positions.max_length or LONGEST
+    reach = step.decoder.positions.max_length or LONGEST
     length, source = torch.export.Dim("length", min=2, max=reach), torch.export.Dim("source", min=2, max=LONGEST)
-    memory = [torch.zeros(1, n, 9, k) for layer in model.decoder.layers for n, k in [_memory_shape(layer)] * 2 if n]
-    ids, past = torch.zeros(rows, 1, dtype=torch.int64), torch.zeros(7, rows, 2 * sum(step.widths))
-    inputs = (ids, past, torch.zeros(len(model.weight("output"))), memory)
-    shapes: tuple[Any, ...] = ({}, {0: length}, {}, [{2: source} for _ in memory])
-    with torch.no_grad(), warnings.catch_warnings():
+    shapes = [_memory_shape(layer) for layer in step.decoder.layers]
+    memory = [torch.zeros(1, n, 9, k, dtype=step.dtype) for n, k in shapes for _ in range(2) if n]
+    inputs = (
+        torch.zeros(rows, 1, dtype=torch.int64),
+        torch.zeros(7, rows, 2 * sum(step.widths), dtype=step.dtype),
+        torch.zeros(step.vocabulary),
+        memory,
+    )
+    varying: tuple[Any, ...] = ({}, {0: length}, {}, [{2: source} for _ in memory])
+    with torch.no_grad(), warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")  # torch's own, about itself
-        program = torch.export.export(step, inputs, dynamic_shapes=shapes, strict=False)
+        program = torch.export.export(step.eval(), inputs, dynamic_shapes=varying, strict=False)
         from torch._inductor import aoti_compile_and_package
 
         options = {"aot_inductor.package_constants_in_so": False, "pattern_matcher": False}
+        made = Path(folder) / "step.pt2"
+        aoti_compile_and_package(program, package_path=str(made), inductor_configs=options)
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.{id(step)}.pt2")
-        aoti_compile_and_package(program, package_path=str(scratch), inductor_configs=options)
-        scratch.replace(path)
+        write_atomically(path, made.read_bytes())
 
 
 def _memory_shape(layer: Any) -> tuple[int, int]:
@@ -224,15 +225,12 @@ def _memory_shape(layer: Any) -> tuple[int, int]:
     return (0, 0) if attention is None else (attention.n_kv_heads, attention.key.out_features // attention.n_kv_heads)
 
 
-def _fingerprint(model: EncoderDecoder | DecoderOnly, rows: int) -> str:
-    """Of all that the code depends on: the model's code and shape, torch, the processor, and whether it has several threads."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    parts = [source.read_text(encoding="utf-8") for source in sources]
-    parts += [repr(model), repr({name: (tuple(one.shape), str(one.dtype)) for name, one in model.state_dict().items()})]
-    parts += [torch.__version__, torch.backends.cpu.get_cpu_capability(), platform.machine(), str(rows)]
-    parts += [
-        str(torch.get_num_threads() > 1),
-        repr(model.decoder.reads),
-        repr(vars(model.decoder.positions).get("frequencies")),
-    ]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+def _fingerprint(step: _Step, config: ModelConfig, rows: int) -> str:
+    """Of all that the code depends on: the model's code, shape and weights' kinds, torch, the processor, and whether it has
+    several threads."""
+    kinds = {name: type(module).__name__ for name, module in step.named_modules()}
+    weights = {name: (tuple(one.shape), str(one.dtype)) for name, one in step.state_dict().items()}
+    machine = torch.__version__, torch.backends.cpu.get_cpu_capability(), platform.machine(), torch.get_num_threads() > 1
+    parts = [config, kinds, weights, rows, *machine]
+    sources = [source.read_text(encoding="utf-8") for source in sorted(Path(__file__).parent.glob("*.py"))]
+    return hashlib.sha256("\0".join([*map(repr, parts), *sources]).encode()).hexdigest()[:32]

@@ -61,12 +61,4 @@ class Summed(TorchFunctionMode):
             return product(*args, **kwargs)
         if function in (torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__) and args[0].shape[-2] <= FEW:
             return matmul(*args)
-        if function is F.scaled_dot_product_attention:
-            return _attention(*args, **kwargs)
         return function(*args, **kwargs)
-
-
-def _attention(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None = None, **given: Any) -> Tensor:
-    """What torch's fused attention computes. A step has no causal mask: its query is the last one."""
-    scores = matmul(query, key.transpose(-2, -1)) * given["scale"]  # (B, H, T, S)
-    return matmul(torch.softmax(scores if hidden is None else scores + hidden, dim=-1), value)

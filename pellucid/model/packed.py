@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pellucid.base.errors import UsageError
@@ -47,7 +48,7 @@ class PackedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., N)."""
         if torch.compiler.is_compiling():
-            return product(x, self.weight, self.bias)
+            return F.linear(x, self.weight, self.bias)
         return self._multiply(x, self.bias)
 
 
@@ -128,7 +129,7 @@ def quantised(model: ModelType) -> ModelType:
 def _with(make: Callable[[Tensor, Tensor | None], nn.Module], model: ModelType) -> ModelType:
     """A copy with other products that shares everything else."""
     shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    replaced = [module for module in model.modules() if isinstance(module, (nn.Linear, PackedLinear))]
+    replaced = [module for module in model.modules() if type(module) is nn.Linear]
     found = copy.deepcopy(model, shared | {id(module): make(module.weight, module.bias) for module in replaced})
     found.head.product = make(model.weight("output"), model.head.bias)
     return found.eval()

@@ -220,8 +220,7 @@ class EncoderDecoder(Transformer):
         rows = memory.states[-1].shape[0] * beams
         # Laid out once as every step reads them; and without padding there is no mask to apply at every step.
         projected = [(key.contiguous(), value.contiguous()) for key, value in self.decoder.project(memory.states)]
-        mask = None if memory.mask is None or bool(memory.mask.all()) else memory.mask
-        return State(len(self.decoder.layers), rows, beams, projected, mask)
+        return State(len(self.decoder.layers), rows, beams, projected, _needed(memory.mask))
 
     def step(self, ids: Tensor, state: State, *, tap: Tapper | None = None) -> tuple[Tensor, State]:
         """Logits (R, T, V) of the token after each of one or more new positions, ``ids`` (R, T)."""
@@ -315,8 +314,8 @@ class DecoderOnly(Transformer):
         """The state after the prompt, before the first token that is fed to :meth:`step`."""
         state = State(len(self.decoder.layers), len(memory.ids), 1)
         if memory.ids.shape[1] > 0:
-            state.keys = memory.mask
-            self.decoder(memory.ids, self.weight("target"), keys=memory.mask, caches=state.caches)
+            state.keys = _needed(memory.mask)
+            self.decoder(memory.ids, self.weight("target"), keys=state.keys, caches=state.caches)
         if beams > 1:
             state.select(torch.arange(len(memory.ids), device=memory.ids.device).repeat_interleave(beams))
         state.beams = beams
@@ -326,6 +325,11 @@ class DecoderOnly(Transformer):
     def step(self, ids: Tensor, state: State, *, tap: Tapper | None = None) -> tuple[Tensor, State]:
         """Logits (R, T, V) of the token after each of one or more new positions, ``ids`` (R, T)."""
         return _step(self, self.decoder, ids, state, tap)
+
+
+def _needed(mask: Tensor | None) -> Tensor | None:
+    """The mask of a batch with padding; without any, none."""
+    return None if mask is None or bool(mask.all()) else mask
 
 
 def _encode(

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from pellucid.base.config import RunConfig
+from pellucid.base.config import RunConfig, per_layer
 from pellucid.base.errors import DataError, UsageError
 from pellucid.base.plots import plot_attention
 from pellucid.decoding.alignment import Gold, Head, Links, Maps, align, best_head, read_pharaoh, words_of
@@ -75,7 +75,7 @@ def _maps(translator: Attending, sources: Sequence[Sequence[int]], targets: Sequ
 def check_head(config: RunConfig, head: tuple[int, int]) -> None:
     """Raises a usage error unless the decoder has this layer and head, which count from 0."""
     stack = config.model.decoder
-    heads = stack.n_heads if isinstance(stack.n_heads, tuple) else (stack.n_heads,) * stack.n_layers
+    heads = per_layer(stack.n_heads, stack.n_layers)
     layer, number = head
     if not (0 <= layer < stack.n_layers and 0 <= number < heads[layer]):
         expected = f"layer 0 to {stack.n_layers - 1}, head 0 to {max(heads) - 1}"

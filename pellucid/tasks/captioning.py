@@ -22,13 +22,13 @@ from pellucid.data.picture_splits import chosen
 from pellucid.data.pictures import Pictures
 from pellucid.decoding.hypothesis import NothingToChooseError
 from pellucid.model.transformer import EncoderDecoder
-from pellucid.tasks.framing import AnyTokenizer, end_of, pad_of, start_of, unwritable
+from pellucid.tasks.framing import end_of, start_of, unwritable
 from pellucid.tasks.loaded import Scores
 from pellucid.tasks.model_card import card
 from pellucid.tasks.model_directory import run_tokenizer, save_model
 from pellucid.tasks.on_pictures import ROWS, Indices, OnPictures, PictureSource, ReadsPictures, in_order, many, stacked
-from pellucid.tasks.output import Output
-from pellucid.tasks.pairs import PairBatch, mean_loss, pad, pair_loss
+from pellucid.tasks.output import Output, one_line
+from pellucid.tasks.pairs import PairBatch, mean_loss, pair_loss, with_targets
 from pellucid.tasks.request import Asked, Request, request_of
 from pellucid.tasks.writing import Writer, agreeing, drawn_often
 from pellucid.text.metrics import bleu
@@ -89,7 +89,8 @@ class Captioning(OnPictures):
         Of the words that the decoder reads while training, ``corruption.drop`` are made unknown (Bowman et al., "Generating
         Sentences from a Continuous Space", 2016, section 3.1): words that it cannot lean on it has to look up in the picture.
         """
-        found = framed(self.pixels(examples, split), [self.ids[split][int(index)] for index in examples], self.tokenizer)
+        ids = [self.ids[split][int(index)] for index in examples]
+        found = with_targets(self.pixels(examples, split), None, ids, self.tokenizer)
         drop, unknown = self.config.corruption.drop, self.tokenizer.unknown
         if split != "train" or not drop or unknown is None:
             return found
@@ -133,13 +134,6 @@ class Captioning(OnPictures):
         self.preprocessor.save(directory)
         text = card(self.config, n_parameters, self.dev_scores)
         save_model(directory, self.config, (self.tokenizer, self.tokenizer), weights, text)
-
-
-def framed(pixels: Tensor, captions: Sequence[Sequence[int]], tokenizer: AnyTokenizer) -> PairBatch:
-    """Pictures (B, channels, height, width) and their captions, each with its end token, padded on the right."""
-    wanted, real = pad(captions, pad_of(tokenizer))  # (B, T)
-    start = wanted.new_full((len(wanted), 1), start_of(tokenizer))
-    return PairBatch(pixels, None, torch.cat((start, wanted[:, :-1]), dim=1), wanted[real], real)
 
 
 def scores(outputs: Sequence[str], captions: Sequence[str], config: RunConfig) -> dict[str, float]:
@@ -203,11 +197,9 @@ class Captioner(ReadsPictures[EncoderDecoder]):
                 limits=torch.full((len(pixels),), min(tokens, model.max_length)),
             )
         except NothingToChooseError as error:
-            raise ModelError(
-                error.what, where=f"picture {error.sentence + 1} of its batch", found=error.found, advice=error.advice
-            ) from error
-        # N pictures give N lines, whatever a model of bytes writes.
-        outputs = [[Output(self.tokenizer.decode(best.ids).replace("\n", " "), best.score, best.reason)] for [best] in found]
+            where = f"picture {some[error.sentence][0] + 1} of its batch"
+            raise ModelError(error.what, where=where, found=error.found, advice=error.advice) from error
+        outputs = [[Output(one_line(self.tokenizer.decode(best.ids)), best.score, best.reason)] for [best] in found]
         return [best.text for [best] in agreeing(outputs, asks.samples, asks.utility)]
 
     def evaluate_split(self, name: str, beams: int | None = None) -> Scores:
@@ -241,7 +233,8 @@ class Captioner(ReadsPictures[EncoderDecoder]):
         def batches() -> Iterator[PairBatch]:
             for some in in_order(len(ids)):
                 pixels = self._numbers(stacked(pictures, beside[some]))
-                yield framed(pixels, [[*ids[int(index)][:longest], end] for index in some], self.tokenizer)
+                captioned = [[*ids[int(index)][:longest], end] for index in some]
+                yield with_targets(pixels, None, captioned, self.tokenizer)
 
         return mean_loss(self.model.eval(), batches())
 

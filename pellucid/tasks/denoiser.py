@@ -18,13 +18,13 @@ from pellucid.base.progress import say
 from pellucid.data.readers import open_split
 from pellucid.decoding.batching import WINDOW, in_batches
 from pellucid.tasks.corruption import infilling, spans
-from pellucid.tasks.framing import AnyTokenizer, pad_of, start_of
+from pellucid.tasks.framing import AnyTokenizer, around_side, pad_of, start_of
 from pellucid.tasks.loaded import Scores
 from pellucid.tasks.masked_lm import GAP, mask_of
-from pellucid.tasks.output import EMPTY, Output
-from pellucid.tasks.pairs import PairBatch, mean_loss, pad
+from pellucid.tasks.output import EMPTY, Output, one_line
+from pellucid.tasks.pairs import PairBatch, mean_loss, pad, with_targets
 from pellucid.tasks.prepared import seeded
-from pellucid.tasks.request import Asked, Request, each_asked, request_of
+from pellucid.tasks.request import Asked, Request, asked_of, each_asked, request_of
 from pellucid.tasks.spelling import inside
 from pellucid.tasks.translator import Translator
 from pellucid.tasks.writing import Wanted, Writer, agreeing, drawn_often
@@ -82,16 +82,9 @@ def corrupting(config: RunConfig, tokenizer: AnyTokenizer) -> Corrupt:
     return lambda ids, noise: infilling(ids, mask, share, mean_span, noise)
 
 
-def around(tokenizer: AnyTokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Control tokens before and after a text, on either side: the end token, or what an imported model was trained with."""
-    if isinstance(tokenizer, ImportedTokenizer):
-        return tokenizer.prefix, tokenizer.suffix
-    return (), (tokenizer.end,)
-
-
 def framed(tokenizer: AnyTokenizer, ids: Sequence[int], longest: int) -> list[int]:
-    """Tokens with :func:`around` around them; what is too long loses its end."""
-    before, after = around(tokenizer)
+    """Tokens with what stands around them; what is too long loses its end."""
+    before, after = around_side(tokenizer)
     return [*before, *ids[: longest - len(before) - len(after)], *after]
 
 
@@ -99,14 +92,12 @@ def corrupted(
     rows: Iterable[Sequence[int]], tokenizer: AnyTokenizer, corrupt: Corrupt, longest: int, noise: torch.Generator | None
 ) -> PairBatch:
     """Texts with parts hidden as the source, what is to be written as the target; both at most ``longest`` tokens."""
-    before, after = around(tokenizer)
+    before, after = around_side(tokenizer)
     room = longest - len(before) - len(after)
     pairs = [corrupt(row[:room], noise) for row in rows]
     source, source_mask = pad([framed(tokenizer, source, longest) for source, _ in pairs], pad_of(tokenizer))
-    target, wanted = pad([framed(tokenizer, target, longest) for _, target in pairs], pad_of(tokenizer))
-    start = target.new_full((len(target), 1), start_of(tokenizer))
-    fed = torch.cat((start, target[:, :-1]), dim=1)  # (B, T)
-    return PairBatch(source, None if source_mask.all() else source_mask, fed, target[wanted], wanted)
+    targets = [framed(tokenizer, target, longest) for _, target in pairs]
+    return with_targets(source, None if source_mask.all() else source_mask, targets, tokenizer)
 
 
 class Denoiser(Translator):
@@ -133,7 +124,7 @@ class Denoiser(Translator):
         Raises:
             UsageError: a number is out of range, or a text has more gaps than there are sentinels.
         """
-        asked = each_asked([texts] if isinstance(texts, str | Asked) else texts, options)
+        asked = each_asked(texts, options)
         return [output[0].text for output in self.generate_lines(asked, request, **options)]
 
     def generate_lines(
@@ -152,7 +143,7 @@ class Denoiser(Translator):
 
         def items() -> Iterator[tuple[Parts, Wanted]]:
             for number, text in enumerate(texts, start=1):
-                asked = text if isinstance(text, Asked) else Asked(text)
+                asked = asked_of(text)
                 # A text of white space is never asked of the model.
                 parts = self._parts(asked.text) if asked.text.strip() else []
                 self._warn_of_long(number, _length(parts))
@@ -177,9 +168,13 @@ class Denoiser(Translator):
 
     def _warn_of_long(self, number: int, length: int) -> None:
         """Name a text of which the model reads only the beginning."""
-        room = self.config.model.max_length - sum(map(len, around(self.tokenizer)))
+        room = self.config.model.max_length - sum(map(len, around_side(self.tokenizer)))
         if length > room:
             say(f"warning: text {number} has {length} tokens, only the first {room} are read (model.max_length)")
+
+    def source_of(self, text: str) -> list[int]:
+        """Tokens of a text as the encoder reads it, its gaps marked."""
+        return framed(self.tokenizer, self._with_marks(self._parts(text)), self.config.model.max_length)
 
     def _parts(self, text: str) -> Parts:
         """Tokens of what stands before, between and after the gaps."""
@@ -227,7 +222,7 @@ class Denoiser(Translator):
             ids = list(parts[0])
             for sentinel, part in zip(self.tokenizer.sentinels, parts[1:], strict=False):
                 ids += [*filled.get(sentinel, []), *part]
-        return self.tokenizer.decode(ids).replace("\n", " ")  # one line, as the text
+        return one_line(self.tokenizer.decode(ids))
 
     def evaluate_split(self, name: str) -> Scores:  # type: ignore[override]  # texts, not pairs, and no search
         """Score the model on a split of the texts that it was trained on, see :meth:`evaluate_texts`."""

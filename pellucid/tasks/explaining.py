@@ -5,6 +5,7 @@ Shapes: S source positions.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,10 +15,11 @@ import torch
 from pellucid.base.errors import DataError, UsageError
 from pellucid.explain.subject import Subject, Writing
 from pellucid.tasks.framing import AnyTokenizer, end_of, frame, start_of, unwritable
-from pellucid.tasks.masked_lm import GAP, mask_of
+from pellucid.tasks.masked_lm import GAP, with_masks
 from pellucid.tasks.pairs import encode
 from pellucid.tasks.request import Request
 from pellucid.tasks.tagging import in_words
+from pellucid.tasks.windows import begun
 
 TOKENS = 20  # that a language model writes where nothing is said
 
@@ -89,12 +91,8 @@ def _subject(loaded: Any, text: str, ids: Sequence[int], names: Sequence[str], *
 def _sequence_to_sequence(loaded: Any, text: str) -> Subject:
     """Translators and denoisers."""
     config, source, target = loaded.config.model, loaded.source_tokenizer, loaded.target_tokenizer
-    if loaded.config.task == "denoising" and GAP in text:
-        from pellucid.tasks.denoiser import framed
-
-        ids = framed(source, loaded._with_marks(loaded._parts(text)), config.max_length)
-    else:
-        ids = encode(source, text, config.max_length, "the text")
+    gapped = loaded.config.task == "denoising" and GAP in text
+    ids = loaded.source_of(text) if gapped else encode(source, text, config.max_length, "the text")
     limit = min(len(ids) + loaded.config.decoding.max_extra, config.max_length)
     writing = Writing(loaded.config.decoding, (start_of(target),), target.end, limit, target.decode, tuple(unwritable(target)))
     vocabulary = _vocabulary(target, config.target_vocabulary)
@@ -118,18 +116,13 @@ def _captioner(loaded: Any, picture: Any) -> Subject:
 
 
 def _language_model(loaded: Any, text: str) -> Subject:
-    from pellucid.tasks.windows import beginning
-    from pellucid.text.imported import ImportedTokenizer
-
     tokenizer, config = loaded.tokenizer, loaded.config.model
-    ids = tokenizer.encode(text)
-    if not ids or (isinstance(tokenizer, ImportedTokenizer) and tokenizer.prefix):
-        ids = [*beginning(tokenizer, loaded.end), *ids]
+    ids = begun(tokenizer, tokenizer.encode(text), loaded.end)
     reach = loaded.model.decoder.positions.max_length
     if reach is not None and len(ids) >= reach:
         raise DataError("the prompt leaves no position to write at", expected=f"below {reach} tokens", found=len(ids))
     limit = TOKENS if reach is None else min(TOKENS, reach - len(ids) + 1)
-    writing = Writing(loaded.config.decoding, tuple(ids), loaded.end, limit, tokenizer.decode, tuple(loaded._never))
+    writing = Writing(loaded.config.decoding, tuple(ids), loaded.end, limit, tokenizer.decode, loaded.never)
     subject = _subject(loaded, text, [], (), vocabulary=_vocabulary(tokenizer, config.target_vocabulary), writing=writing)
     return replace(subject, source=None)
 
@@ -140,11 +133,8 @@ def _classifier(loaded: Any, text: str) -> Subject:
 
 
 def _masked(loaded: Any, text: str) -> Subject:
-    tokenizer, parts = loaded.tokenizer, text.split(GAP)
-    ids = tokenizer.encode(parts[0].rstrip() if len(parts) > 1 else text)
-    for part in parts[1:]:
-        ids += [mask_of(tokenizer), *tokenizer.encode(part)]
-    ids = frame(tokenizer, ids, loaded.config.model.max_length, "the text")
+    tokenizer = loaded.tokenizer
+    ids = frame(tokenizer, with_masks(tokenizer, text), loaded.config.model.max_length, "the text")
     vocabulary = _vocabulary(tokenizer, loaded.config.model.target_vocabulary)
     return _subject(loaded, text, ids, tokenizer.tokens(ids), vocabulary=vocabulary)
 
@@ -158,7 +148,7 @@ def _of_picture(loaded: Any, picture: Any, vocabulary: Sequence[str] | None = No
     size, model = loaded.config.model.picture, loaded.model
     names = ["class token"] if loaded.config.model.head.pool == "class" else []
     names += [f"{row},{column}" for row in range(size.height // size.patch) for column in range(size.width // size.patch)]
-    text = str(picture) if isinstance(picture, str) or hasattr(picture, "__fspath__") else "a picture"
+    text = str(picture) if isinstance(picture, (str, os.PathLike)) else "a picture"
     found = loaded.labels if vocabulary is None else vocabulary
     return Subject(
         model,

@@ -70,3 +70,8 @@ def surround(tokenizer: AnyTokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]
     if isinstance(tokenizer, ImportedTokenizer):
         return tokenizer.prefix, tokenizer.suffix
     return (tokenizer.start,), (tokenizer.end,)
+
+
+def around_side(tokenizer: AnyTokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The same for a source or a target of an encoder-decoder: the end token, or what an imported model was trained with."""
+    return surround(tokenizer) if isinstance(tokenizer, ImportedTokenizer) else ((), (tokenizer.end,))

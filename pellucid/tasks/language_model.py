@@ -27,8 +27,8 @@ from pellucid.tasks.loaded import Loaded, Scores
 from pellucid.tasks.output import Option, Output
 from pellucid.tasks.pairs import pad
 from pellucid.tasks.pixels import draws, open_texts
-from pellucid.tasks.request import Asked, Request, each_asked, request_of
-from pellucid.tasks.windows import around, beginning, end_of_text, mean_loss
+from pellucid.tasks.request import Asked, Request, asked_of, each_asked, request_of
+from pellucid.tasks.windows import around, beginning, begun, end_of_text, mean_loss
 from pellucid.tasks.writing import Writer, agreeing
 from pellucid.text.imported import ImportedTokenizer
 
@@ -65,7 +65,7 @@ class LanguageModel(Loaded[DecoderOnly]):
         Raises:
             UsageError: a number is out of range, or values contradict each other.
         """
-        asked = each_asked([prompts] if isinstance(prompts, str | Asked) else prompts, options)
+        asked = each_asked(prompts, options)
         found = self.continuations(asked, request, **options)
         return [one.text + continuation.text for one, continuation in zip(asked, found, strict=True)]
 
@@ -78,7 +78,7 @@ class LanguageModel(Loaded[DecoderOnly]):
         Args, raises: as :meth:`generate`; several best ones besides where not all fit into the positions.
         """
         asked = each_asked(prompts, options)
-        return [best for best, *_ in self._answers(asked, request_of(request, options))]
+        return [best for best, *_ in self._answers(asked, self._writer(request_of(request, options)))]
 
     def generate_lines(
         self, prompts: Iterable[str | Asked], request: Request | None = None, *, window: int = WINDOW, **options: Any
@@ -90,10 +90,11 @@ class LanguageModel(Loaded[DecoderOnly]):
             window: prompts that are read and answered together.
             request, options: as for :meth:`generate`.
         """
-        asks, stream = request_of(request, options), iter(prompts)
+        writer, stream, first = self._writer(request_of(request, options)), iter(prompts), 1
         while some := each_asked(islice(stream, window), {}):
-            for one, outputs in zip(some, self._answers(some, asks), strict=True):
+            for one, outputs in zip(some, self._answers(some, writer, first), strict=True):
                 yield [replace(output, text=one.text + output.text) for output in outputs]
+            first += len(some)
 
     def stream(self, prompt: str | Asked, request: Request | None = None, **options: Any) -> Generator[str, None, Output]:
         """What is written after a prompt in pieces, each as soon as it is there; together they are the continuation.
@@ -109,7 +110,7 @@ class LanguageModel(Loaded[DecoderOnly]):
             UsageError: what is asked for is known only when the text is complete; raised before the first piece is asked for.
         """
         writer = self._writer(request_of(request, options).streamed())
-        return self._pieces(self._begin(1, prompt if isinstance(prompt, Asked) else Asked(prompt), writer), writer)
+        return self._pieces(self._begin(1, asked_of(prompt), writer), writer)
 
     def _pieces(self, text: Writing, writer: Writer) -> Generator[str, None, Output]:
         yield from text_pieces(self._growing(text, writer), self.tokenizer.decode, before=text.prompt)
@@ -134,7 +135,7 @@ class LanguageModel(Loaded[DecoderOnly]):
             UsageError: nothing can come after the prefix, or what is asked for contradicts itself.
         """
         writer = self._writer(request_of(request, options))
-        text = self._begin(1, prompt if isinstance(prompt, Asked) else Asked(prompt), writer)
+        text = self._begin(1, asked_of(prompt), writer)
         source, mask, more = self._batch([text], writer)
         start, limit = int(more["start"]), int(more["limits"])
         found = writer.alternatives(source, mask, text.wanted, n, start=start, limit=limit)
@@ -149,18 +150,19 @@ class LanguageModel(Loaded[DecoderOnly]):
 
     def _writer(self, request: Request) -> Writer:
         request.refuse("align", by="a language model")
-        return Writer(self, request, tokenizer=self.tokenizer, end=self.end, never=self._never)
+        return Writer(self, request, tokenizer=self.tokenizer, end=self.end, never=self.never)
 
     def _most(self, request: Request) -> int:
         """Most new tokens."""
         return request.tokens or (self.context if draws(self.config) else 100)
 
-    def _answers(self, prompts: Sequence[Asked], request: Request) -> list[list[Output]]:
-        writer = self._writer(request)
-        texts = [self._begin(number, asked, writer) for number, asked in enumerate(prompts, start=1)]
+    def _answers(self, prompts: Sequence[Asked], writer: Writer, first: int = 1) -> list[list[Output]]:
+        """The outputs of each prompt; the first has this number."""
+        request = writer.request
+        texts = [self._begin(number, asked, writer) for number, asked in enumerate(prompts, start=first)]
         texts = [text.again(n) for text in texts for n in range(max(request.samples, 1))]
         if request.n_best > 1:
-            return self._several(texts, writer)
+            return self._several(texts, writer, first)
         tokens, reach = self._most(request), self._reach(writer)
         while unfinished := [text for text in texts if not text.reason]:
             for some in together(unfinished, tokens, reach, counting=writer.counts):
@@ -180,10 +182,10 @@ class LanguageModel(Loaded[DecoderOnly]):
             return [[]] * len(found)
         return writer.log_probabilities(source, mask, [writer.written(best) for [best] in found], start=start)
 
-    def _several(self, texts: list[Writing], writer: Writer) -> list[list[Output]]:
+    def _several(self, texts: list[Writing], writer: Writer, first: int) -> list[list[Output]]:
         """The ``n_best`` of each prompt, which must have room: outputs that go on elsewhere could not be compared."""
         tokens, reach = self._most(writer.request), self._reach(writer)
-        for number, text in enumerate(texts, start=1):
+        for number, text in enumerate(texts, start=first):
             if (room := text.limit(tokens, reach)) < tokens:
                 what, advice = "several outputs need room for a whole text", "ask for fewer tokens or for one output"
                 where = f"prompt {number}"
@@ -216,8 +218,7 @@ class LanguageModel(Loaded[DecoderOnly]):
         wanted = writer.wanted(asked, before=asked.text)
         if unknown := tokenizer.unknowns(ids):
             say(f"warning: prompt {number} has {unknown} tokens that the vocabulary does not know")
-        if not ids or (isinstance(tokenizer, ImportedTokenizer) and tokenizer.prefix):
-            ids = [*beginning(tokenizer, self.end), *ids]
+        ids = begun(tokenizer, ids, self.end)
         # What is forced must find room in the first stretch.
         read = reach if reach is None or not (wanted.prefix or wanted.required) else max(reach // 2, 1)
         if read is not None and len(ids) > read:
@@ -242,8 +243,8 @@ class LanguageModel(Loaded[DecoderOnly]):
         return source.long(), mask, more  # long: of prompts without tokens torch cannot tell the type
 
     @property
-    def _never(self) -> tuple[int, ...]:
-        """Tokens that are no text; of them a text may hold the one that ends it."""
+    def never(self) -> tuple[int, ...]:
+        """Tokens that are no text and so never written; but the one that ends it, if there is one."""
         tokenizer = self.tokenizer
         if isinstance(tokenizer, ImportedTokenizer):
             return unwritable(tokenizer)

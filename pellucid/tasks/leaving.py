@@ -15,7 +15,7 @@ from pellucid.base.files import publish_directory, write_atomically
 from pellucid.base.progress import say
 from pellucid.base.recipe import to_dict
 from pellucid.exchange import to_ctranslate2, to_onnx, usage
-from pellucid.tasks.framing import AnyTokenizer, surround, unwritable
+from pellucid.tasks.framing import AnyTokenizer, around_side, surround, unwritable
 from pellucid.tasks.imports import export_model
 from pellucid.tasks.labels import LABELS
 from pellucid.tasks.model_directory import JOINT, SEPARATE, Tokenizers, find, load_tokenizers, read_config
@@ -138,9 +138,9 @@ def _files(config: RunConfig) -> tuple[str, str]:
 
 def _around(tokenizer: AnyTokenizer, config: RunConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Control tokens before and after a text that this model reads."""
-    if isinstance(tokenizer, ImportedTokenizer):
-        return (tokenizer.prefix, ()) if config.model.architecture == "decoder" else (tokenizer.prefix, tokenizer.suffix)
-    return {"encoder": surround(tokenizer), "decoder": ((), ())}.get(config.model.architecture, ((), (tokenizer.end,)))
+    if config.model.architecture == "decoder":
+        return (tokenizer.prefix if isinstance(tokenizer, ImportedTokenizer) else ()), ()
+    return surround(tokenizer) if config.model.architecture == "encoder" else around_side(tokenizer)
 
 
 def _reading(loaded: Any, config: RunConfig, both: Tokenizers | None) -> usage.Reading:
@@ -150,11 +150,7 @@ def _reading(loaded: Any, config: RunConfig, both: Tokenizers | None) -> usage.R
         return usage.Reading(None, start=0, longest=model.max_length, extra=config.decoding.max_extra)
     source, target = both
     before, after = _around(source, config)
-    end, never = target.end, unwritable(target)
-    if model.architecture == "decoder":
-        end = loaded.end
-        if not isinstance(target, ImportedTokenizer):
-            never = tuple(token for token in range(target.n_controls) if token != end)
+    end, never = (loaded.end, loaded.never) if model.architecture == "decoder" else (target.end, unwritable(target))
     limited = model.architecture != "decoder" or model.positions in ("sinusoidal", "learned")
     return usage.Reading(
         _files(config),
@@ -174,7 +170,7 @@ def _reading(loaded: Any, config: RunConfig, both: Tokenizers | None) -> usage.R
 def _said(both: Tokenizers) -> bool:
     """Whether its two settings, a start token before a source and the end token after it, say what stands around a text."""
     source, target = both
-    before, after = (source.prefix, source.suffix) if isinstance(source, ImportedTokenizer) else ((), (source.end,))
+    before, after = around_side(source)
     return len(before) < 2 and after in ((), (target.end,))
 
 

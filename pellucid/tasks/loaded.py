@@ -87,7 +87,7 @@ class Loaded(Generic[ModelType]):
         key = (id(self.model), *((id(weight), weight._version) for weight in self.model.parameters()))
         if key != self._prepared[0]:
             ready: Any = packed(self.model.eval())
-            self._prepared = (key, Compiled(ready, self._compiled) if self._compiled else ready)
+            self._prepared = (key, Compiled(ready, self.config.model, self._compiled) if self._compiled else ready)
         return self._prepared[1]
 
     @property

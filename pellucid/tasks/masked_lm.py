@@ -94,6 +94,15 @@ def mask_of(tokenizer: AnyTokenizer) -> int:
     return tokenizer.mask
 
 
+def with_masks(tokenizer: AnyTokenizer, text: str) -> list[int]:
+    """Tokens of a text with one that hides in place of each gap, which takes the space before it along."""
+    first, *others = text.split(GAP)
+    ids = tokenizer.encode(first.rstrip() if others else first)
+    for part in others:
+        ids += [mask_of(tokenizer), *tokenizer.encode(part)]
+    return ids
+
+
 def controls_of(tokenizer: AnyTokenizer, size: int) -> Tensor:
     """(V,) True for the tokens that are no text: they are neither hidden nor put in another's place."""
     found = torch.zeros(size, dtype=torch.bool)
@@ -145,15 +154,12 @@ class MaskedLanguageModel(Loaded[EncoderOnly]):
         Raises:
             DataError: there is no gap in the text, or it lies beyond the model's positions.
         """
-        parts = text.split(GAP)
-        if len(parts) == 1:
+        if GAP not in text:
             raise DataError("there is no gap to fill", expected=f"a text with {GAP} in it", found=repr(text))
         mask = mask_of(self.tokenizer)
-        ids = self.tokenizer.encode(parts[0].rstrip())
-        for part in parts[1:]:
-            ids += [mask, *self.tokenizer.encode(part)]
+        ids = with_masks(self.tokenizer, text)
         source = torch.tensor([frame(self.tokenizer, ids, self.config.model.max_length, "the text")])
-        if int((source == mask).sum()) < len(parts) - 1:
+        if int((source == mask).sum()) < text.count(GAP):
             raise DataError(
                 "a gap lies beyond the model's positions", expected=f"at most {self.config.model.max_length} tokens"
             )

@@ -36,6 +36,11 @@ class Output:
 EMPTY = Output("", 0.0, "empty")
 
 
+def one_line(text: str) -> str:
+    """A model of bytes can write a line feed; N lines in must stay N lines out."""
+    return text.replace("\n", " ")
+
+
 @dataclass(frozen=True)
 class PairScore:
     """What a model thinks of a given text.

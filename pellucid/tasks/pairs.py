@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from pellucid.base.progress import say
 from pellucid.data import batches
 from pellucid.data.store import Store
-from pellucid.tasks.framing import AnyTokenizer, pad_of, start_of, surround
+from pellucid.tasks.framing import AnyTokenizer, around_side, pad_of, start_of
 from pellucid.tasks.model_directory import Tokenizers
-from pellucid.text.imported import ImportedTokenizer
 from pellucid.training.loss import smoothed_cross_entropy
 from pellucid.training.protocol import Stopped
 
@@ -70,9 +69,17 @@ def from_texts(pairs: Sequence[tuple[str, ...]], tokenizers: Tokenizers, longest
     for first in range(0, len(pairs), rows):
         some = list(enumerate(pairs[first : first + rows], start=first + 1))
         source, source_mask = pad([encode(source_side, s, longest, f"source {n}") for n, (s, _) in some], pad_of(source_side))
-        wanted, mask = pad([encode(target_side, t, longest, f"reference {n}") for n, (_, t) in some], pad_of(target_side))
-        start = wanted.new_full((len(some), 1), start_of(target_side))
-        yield PairBatch(source, source_mask, torch.cat((start, wanted[:, :-1]), dim=1), wanted[mask], mask)
+        targets = [encode(target_side, t, longest, f"reference {n}") for n, (_, t) in some]
+        yield with_targets(source, source_mask, targets, target_side)
+
+
+def with_targets(
+    source: Tensor, source_mask: Tensor | None, targets: Sequence[Sequence[int]], tokenizer: AnyTokenizer
+) -> PairBatch:
+    """Sources, texts or pictures, with the tokens to be written, each with its end token, and what the decoder reads then."""
+    wanted, real = pad(targets, pad_of(tokenizer))  # (B, T)
+    start = wanted.new_full((len(wanted), 1), start_of(tokenizer))
+    return PairBatch(source, source_mask, torch.cat((start, wanted[:, :-1]), dim=1), wanted[real], real)
 
 
 def encode(tokenizer: AnyTokenizer, text: str, longest: int, name: str) -> list[int]:
@@ -81,7 +88,7 @@ def encode(tokenizer: AnyTokenizer, text: str, longest: int, name: str) -> list[
     Of a text that the model has no positions for the beginning is taken, with a warning.
     """
     ids = tokenizer.encode(text)
-    before, after = surround(tokenizer) if isinstance(tokenizer, ImportedTokenizer) else ((), (tokenizer.end,))
+    before, after = around_side(tokenizer)
     room = longest - len(before) - len(after)
     if len(ids) > room:
         say(f"warning: {name} has {len(ids)} tokens, only the first {room} are used (model.max_length)")

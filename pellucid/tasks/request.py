@@ -107,6 +107,9 @@ class Request:
             raise UsageError("the draft must propose something", where="ahead", expected="at least 1", found=self.ahead)
         if isinstance(self.ban, str):
             raise UsageError("banned words are several", where="ban", expected="a list of texts", found=repr(self.ban))
+        if isinstance(self.glossary, str):
+            expected = "source terms with what they become, or a list of phrases"
+            raise UsageError("a glossary is several terms", where="glossary", expected=expected, found=repr(self.glossary))
         if not all(word.strip() for word in self.ban):
             raise UsageError("a banned word is empty", where="ban", found=list(self.ban), advice="leave it out")
 
@@ -214,13 +217,18 @@ def request_of(request: Request | None, options: Mapping[str, Any]) -> Request:
     return replace(request or Request(), **options)
 
 
-def each_asked(texts: Iterable[str | Asked], options: dict[str, Any]) -> list[Asked]:
-    """Every text with its own seed and prefix where ``options`` has one for each, which are taken out of it.
+def asked_of(text: str | Asked) -> Asked:
+    """A text that is asked for as the request says, if nothing is said of it alone."""
+    return text if isinstance(text, Asked) else Asked(text)
+
+
+def each_asked(texts: str | Asked | Iterable[str | Asked], options: dict[str, Any]) -> list[Asked]:
+    """One text or several, with their own seeds and prefixes where ``options`` has one for each, which are taken out of it.
 
     Raises:
         UsageError: there are more or fewer than texts.
     """
-    asked = [text if isinstance(text, Asked) else Asked(text) for text in texts]
+    asked = [asked_of(text) for text in ([texts] if isinstance(texts, str | Asked) else texts)]
     for name in ("seed", "prefix"):
         if not isinstance(options.get(name, 0), int | str):
             own = list(options.pop(name))

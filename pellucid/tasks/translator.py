@@ -28,9 +28,9 @@ from pellucid.tasks.evaluation import Evaluation, evaluate
 from pellucid.tasks.framing import AnyTokenizer, pad_of, start_of, unwritable
 from pellucid.tasks.loaded import Loaded
 from pellucid.tasks.model_directory import Tokenizers, check_vocabularies, load_model, load_tokenizers
-from pellucid.tasks.output import EMPTY, Option, Output, PairScore
+from pellucid.tasks.output import EMPTY, Option, Output, PairScore, one_line
 from pellucid.tasks.pairs import encode, pad
-from pellucid.tasks.request import Asked, Request, each_asked, request_of
+from pellucid.tasks.request import Asked, Request, asked_of, each_asked, request_of
 from pellucid.tasks.writing import Wanted, Writer, agreeing, drawn_often
 from pellucid.training.protocol import Stopped
 
@@ -89,7 +89,7 @@ class Translator(Loaded[EncoderDecoder]):
         Raises:
             UsageError: no such search: a value is out of range, or values contradict each other.
         """
-        asked = each_asked([texts] if isinstance(texts, str | Asked) else texts, options)
+        asked = each_asked(texts, options)
         return [output[0].text for output in self.translate_lines(asked, request, **options)]
 
     def translate_lines(
@@ -121,7 +121,7 @@ class Translator(Loaded[EncoderDecoder]):
 
         def encoded() -> Iterator[tuple[list[int], Wanted]]:
             for number, line in enumerate(lines, start=1):
-                asked = line if isinstance(line, Asked) else Asked(line)
+                asked = asked_of(line)
                 ids = self._encode(number, asked.text, writer)
                 if not ids:
                     done(1)
@@ -156,7 +156,7 @@ class Translator(Loaded[EncoderDecoder]):
         Raises:
             UsageError: what is asked for is known only when the text is complete; raised before the first piece is asked for.
         """
-        asked = text if isinstance(text, Asked) else Asked(text)
+        asked = asked_of(text)
         writer = self._writer(request_of(request, options).streamed())
         ids = self._encode(1, asked.text, writer)
         return self._pieces(ids, writer.wanted(asked), writer) if ids else _nothing()
@@ -165,7 +165,7 @@ class Translator(Loaded[EncoderDecoder]):
         source, mask, limits = self._padded([ids], writer)
         growing = Growing(stream(writer.steps(source, mask, wanted, start=start_of(self.target_tokenizer), limits=limits)))
         for piece in text_pieces(growing, self.target_tokenizer.decode):
-            yield _one_line(piece)
+            yield one_line(piece)
         return self._output(growing.found)
 
     def score(self, source: str, target: str) -> PairScore:
@@ -195,7 +195,7 @@ class Translator(Loaded[EncoderDecoder]):
             UsageError: nothing can come after the prefix, or what is asked for contradicts itself.
             DataError: the source is empty.
         """
-        asked = source if isinstance(source, Asked) else Asked(source)
+        asked = asked_of(source)
         writer = self._writer(request_of(request, options))
         ids = self._encode(1, asked.text, writer)
         if not ids:
@@ -278,7 +278,7 @@ class Translator(Loaded[EncoderDecoder]):
         return [list(islice(remaining, count)) for count in counts]
 
     def _output(self, hypothesis: Hypothesis) -> Output:
-        return Output(_one_line(self.target_tokenizer.decode(hypothesis.ids)), hypothesis.score, hypothesis.reason)
+        return Output(one_line(self.target_tokenizer.decode(hypothesis.ids)), hypothesis.score, hypothesis.reason)
 
     def ids(self, text: str) -> Tensor:
         """Source ids of one text, the end token last, (1, S): what ``model.encode`` reads."""
@@ -327,11 +327,6 @@ class Translator(Loaded[EncoderDecoder]):
             DataError: no pairs.
         """
         return evaluate(self, pairs, beams=beams)
-
-
-def _one_line(text: str) -> str:
-    """A model of bytes can write a line feed; N lines in must stay N lines out."""
-    return text.replace("\n", " ")
 
 
 def _nothing() -> Generator[str, None, Output]:

@@ -52,6 +52,12 @@ def beginning(tokenizer: AnyTokenizer, end: int | None) -> list[int]:
     return line if known else [tokenizer.start if tokenizer.start is not None else pad_of(tokenizer)]
 
 
+def begun(tokenizer: AnyTokenizer, ids: list[int], end: int | None) -> list[int]:
+    """Tokens that a model goes on from. An empty prompt begins a text, and so does any where the model expects that."""
+    expects = isinstance(tokenizer, ImportedTokenizer) and tokenizer.prefix
+    return ids if ids and not expects else [*beginning(tokenizer, end), *ids]
+
+
 def around(tokenizer: AnyTokenizer, end: int | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Control tokens before and after a document; none where nothing ends."""
     if end is None:

@@ -22,15 +22,15 @@ from toys import (
     plain_beam_search,
     random_table,
     run,
+    untrained,
     whole,
 )
 
-from pellucid.base.config import DecodingConfig, ModelConfig, StackConfig
+from pellucid.base.config import DecodingConfig
 from pellucid.base.errors import UsageError
 from pellucid.decoding.ensemble import Ensemble
 from pellucid.decoding.scoring import log_probabilities
 from pellucid.decoding.search import search
-from pellucid.model.build import build, initialise
 from pellucid.model.transformer import EncoderDecoder
 
 CONFIGS = [
@@ -112,26 +112,8 @@ def test_an_ensemble_goes_on_from_prompts_and_scores_given_outputs() -> None:
     assert log_probabilities(ensemble, source, mask, targets, start=last) == pytest.approx(totals, abs=1e-5)
 
 
-def transformer(seed: int, n_layers: int, d_model: int) -> EncoderDecoder:
-    config = ModelConfig(
-        d_model=d_model,
-        encoder=StackConfig(n_layers=1, n_heads=2, d_ff=20),
-        decoder=StackConfig(n_layers=n_layers, n_heads=2, d_ff=16),
-        dropout=0.0,
-        norm="pre",
-        tie="none",
-        source_vocabulary=11,
-        target_vocabulary=11,
-        max_length=40,
-    )
-    model = build(config)
-    assert isinstance(model, EncoderDecoder)
-    initialise(model, seed=seed)
-    return model.eval()
-
-
 def test_transformers_of_two_sizes_with_caches_equal_whole_passes() -> None:
-    models = [transformer(1, n_layers=2, d_model=12), transformer(2, n_layers=1, d_model=8)]
+    models = [untrained(1, n_layers=2, d_model=12), untrained(2, n_layers=1, d_model=8)]
     config, limits, sources = DecodingConfig(beams=3), [7, 4, 9, 6], SOURCES[:4]
     found = run(Ensemble(models), sources, config, limits, n_best=3)  # type: ignore[arg-type]
     assert len({one.ids for ones in found for one in ones}) == 12

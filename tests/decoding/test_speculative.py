@@ -11,9 +11,24 @@ from itertools import product
 
 import pytest
 import torch
-from toys import END, LIMITS, SOURCES, START, Ids, PromptToy, Table, Toy, log_softmax, padded, random_table, run, whole
+from toys import (
+    END,
+    LIMITS,
+    SOURCES,
+    START,
+    Ids,
+    PromptToy,
+    Table,
+    Toy,
+    log_softmax,
+    padded,
+    random_table,
+    run,
+    untrained,
+    whole,
+)
 
-from pellucid.base.config import DecodingConfig, ModelConfig, StackConfig
+from pellucid.base.config import DecodingConfig
 from pellucid.base.errors import UsageError
 from pellucid.decoding import speculative
 from pellucid.decoding.ensemble import Ensemble
@@ -21,7 +36,6 @@ from pellucid.decoding.hypothesis import NothingToChooseError
 from pellucid.decoding.rules import BannedWords
 from pellucid.decoding.search import search
 from pellucid.decoding.speculative import Speculated, accept, speculate
-from pellucid.model.build import build, initialise
 
 GREEDY = DecodingConfig(beams=1)
 DRAWN = DecodingConfig(beams=1, temperature=1.0)
@@ -251,28 +265,6 @@ def test_the_output_ends_at_an_accepted_end_and_nothing_is_proposed_behind_it() 
 # Models with caches
 
 
-def transformer(architecture: str, seed: int, n_layers: int, d_model: int, noise: float = 0.0) -> Toy:
-    config = ModelConfig(
-        architecture=architecture,  # type: ignore[arg-type]
-        d_model=d_model,
-        encoder=StackConfig(n_layers=1, n_heads=2, d_ff=20),
-        decoder=StackConfig(n_layers=n_layers, n_heads=2, d_ff=16),
-        dropout=0.0,
-        norm="pre",
-        tie="none",
-        source_vocabulary=11,
-        target_vocabulary=11,
-        max_length=40,
-    )
-    model = build(config)
-    initialise(model, seed=seed)
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=noise)
-    return model.eval()  # type: ignore[return-value]
-
-
 PROMPTS: list[Ids] = [(5, 6, 7), (8,), (9, 9, 4, 2), (6,), (7, 7)]
 
 
@@ -280,8 +272,8 @@ PROMPTS: list[Ids] = [(5, 6, 7), (8,), (9, 9, 4, 2), (6,), (7, 7)]
 @pytest.mark.parametrize("ahead", [1, 4])
 def test_transformers_write_greedily_what_the_large_one_writes_alone(architecture: str, ahead: int) -> None:
     """Proposals are taken back from both caches, prompts and sources padded in the batch."""
-    large, small = transformer(architecture, 1, 2, 12), transformer(architecture, 2, 1, 8)
-    similar = transformer(architecture, 1, 2, 12, noise=0.05)
+    large, small = untrained(1, 2, 12, architecture), untrained(2, 1, 8, architecture)
+    similar = untrained(1, 2, 12, architecture, noise=0.05)
     prompts = PROMPTS if architecture == "decoder" else [(*prompt, END) for prompt in PROMPTS]
     source, mask = padded([prompt[:-1] for prompt in prompts])
     start = torch.tensor([prompt[-1] for prompt in prompts])
@@ -297,7 +289,7 @@ def test_transformers_write_greedily_what_the_large_one_writes_alone(architectur
 
 
 def test_a_drawn_text_depends_on_its_seed_alone() -> None:
-    large, small = transformer("decoder", 1, 2, 12), transformer("decoder", 2, 1, 8)
+    large, small = untrained(1, 2, 12, "decoder"), untrained(2, 1, 8, "decoder")
     source, mask = padded([prompt[:-1] for prompt in PROMPTS])
     starts, limits, seeds = [prompt[-1] for prompt in PROMPTS], [9, 6, 11, 3, 8], [4, 2**40, -7, 0, 12]
     found = speculate(

@@ -11,14 +11,16 @@ import random
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from pellucid.base.config import DecodingConfig, Penalty
+from pellucid.base.config import DecodingConfig, ModelConfig, Penalty, StackConfig
 from pellucid.decoding.hypothesis import Hypothesis
 from pellucid.decoding.search import search
+from pellucid.model.build import build, initialise
 from pellucid.model.transformer import EncoderDecoder
 
 Ids = tuple[int, ...]
@@ -130,6 +132,29 @@ def random_table(seed: int, vocabulary: int = 4, spread: float = 1.5, towards_en
         return tuple(values)
 
     return logits
+
+
+def untrained(seed: int, n_layers: int, d_model: int, architecture: Any = "encoder-decoder", noise: float = 0.0) -> Any:
+    """A transformer of 11 tokens; noise, the same for every model of a shape, makes one that is similar."""
+    config = ModelConfig(
+        architecture=architecture,
+        d_model=d_model,
+        encoder=StackConfig(n_layers=1, n_heads=2, d_ff=20),
+        decoder=StackConfig(n_layers=n_layers, n_heads=2, d_ff=16),
+        dropout=0.0,
+        norm="pre",
+        tie="none",
+        source_vocabulary=11,
+        target_vocabulary=11,
+        max_length=40,
+    )
+    model = build(config)
+    initialise(model, seed=seed)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=noise)
+    return model.eval()
 
 
 def log_softmax(logits: Sequence[float]) -> list[float]:

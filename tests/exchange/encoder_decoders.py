@@ -21,6 +21,7 @@ from pellucid.exchange.mapping import relevant, to_ours, to_theirs
 from pellucid.model.build import build
 from pellucid.model.transformer import EncoderDecoder
 
+TOLERANCE = 1e-9  # in standard deviations
 SOURCE_LENGTHS, TARGET_LENGTHS = [7, 3, 5], [4, 6, 2]
 SOURCE_REAL = torch.arange(7) < torch.tensor(SOURCE_LENGTHS)[:, None]
 TARGET_REAL = torch.arange(6) < torch.tensor(TARGET_LENGTHS)[:, None]
@@ -102,13 +103,20 @@ def differences(ours: EncoderDecoder, theirs: Any) -> dict[str, float]:
         }
 
 
-def gradient_difference(ours: EncoderDecoder, theirs: Any, family: Family, described: Described) -> float:
-    """:func:`parity.worst_gradient` of the mean square of the logits."""
+def check_logits(theirs: Any, family: Family, tolerance: float = TOLERANCE) -> None:
+    """The same logits, in whichever way they are computed."""
+    found = differences(same_model(theirs, family)[0], theirs)
+    assert max(found.values()) < tolerance, found
+
+
+def check_gradients(theirs: Any, family: Family) -> None:
+    """The same gradients of the mean square of the logits."""
+    ours, described = same_model(theirs, family)
     sizes = vocabularies(ours)
     source, target = source_ids(sizes[0]), target_ids(sizes[1])
     ours(source, target, source_mask=SOURCE_REAL).square().mean().backward()
     whole(theirs, source, target, attention_mask=SOURCE_REAL.long()).square().mean().backward()
-    return worst_gradient(ours, theirs, family, described)
+    assert worst_gradient(ours, theirs, family, described) < TOLERANCE
 
 
 def lively(theirs: Any) -> Any:
@@ -154,6 +162,13 @@ def outputs(ours: EncoderDecoder, theirs: Any, described: Described, new: int = 
     return complete, [written(row, end) for row in range(3)]
 
 
+def check_outputs(theirs: Any, family: Family) -> None:
+    """The same outputs."""
+    ours, described = same_model(theirs, family)
+    found, expected = outputs(ours, theirs, described)
+    assert found == expected
+
+
 def exported(ours: EncoderDecoder, theirs: Any, family: Family, described: Described, directory: Path) -> Any:
     """Their class, loaded from files with our settings and our weights alone; every name must fit.
 
@@ -172,6 +187,16 @@ def exported(ours: EncoderDecoder, theirs: Any, family: Family, described: Descr
     model, report = type(theirs).from_pretrained(directory, dtype=torch.float64, output_loading_info=True)
     assert {name: list(found) for name, found in report.items() if found} == {}
     return model.eval()
+
+
+def check_exported(theirs: Any, family: Family, directory: Path) -> None:
+    """The same logits of their class, loaded from what we export."""
+    ours, described = same_model(theirs, family)
+    back = exported(ours, theirs, family, described, directory)
+    sizes = vocabularies(ours)
+    source, target = source_ids(sizes[0]), target_ids(sizes[1])
+    with torch.no_grad():
+        assert worst(whole(back, source, target), whole(theirs, source, target)) < 1e-12
 
 
 def altered(ours: EncoderDecoder, model: ModelConfig) -> EncoderDecoder:

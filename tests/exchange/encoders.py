@@ -103,6 +103,13 @@ def _logits(theirs: Any, ids: Tensor, types: Tensor | None, **more: Tensor) -> T
     return logits
 
 
+def check_read(ours: EncoderOnly, family: Family, described: Described, architecture: str, weights: dict[str, Tensor]) -> None:
+    """Weights under these names are read as those of our model, bit for bit."""
+    found = _mapped(family, described, architecture, weights, ours)
+    for name, weight in ours.state_dict().items():
+        assert torch.equal(found[name], weight), name
+
+
 @torch.no_grad()
 def difference(theirs: Any, ours: EncoderOnly) -> float:
     """Of the logits of one unpadded batch, in standard deviations."""

@@ -6,6 +6,7 @@ form or sign of a bias shows.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -116,6 +117,7 @@ def returned(ours: Transformer, theirs: nn.Module, family: Family, described: De
 
 # Decoders that stand alone: prompts of 7, 3 and 5 tokens.
 
+TOLERANCE = 1e-6  # in standard deviations
 LENGTHS, WIDTH = [7, 3, 5], 7
 REAL = torch.arange(WIDTH) < torch.tensor(LENGTHS)[:, None]
 
@@ -154,12 +156,41 @@ def decoder_differences(ours: Transformer, theirs: Any) -> dict[str, float]:
         }
 
 
-def decoder_gradients(ours: Transformer, theirs: Any, family: Family, described: Described) -> float:
-    """:func:`worst_gradient` of the mean square of the logits."""
+def with_slip(theirs: Any, family: Family, slip: dict[str, Any]) -> Transformer:
+    """The same model here, but for these of its settings."""
+    described = family.describe(theirs.config.to_dict(), "")
+    slipped = replace(described, model=replace(described.model, **slip))
+    return converted(theirs, replace(family, describe=lambda *given: slipped))[0]
+
+
+def check_decoder_logits(theirs: Any, family: Family) -> None:
+    """The same logits, in whichever way they are computed."""
+    differences = decoder_differences(converted(theirs, family)[0], theirs)
+    assert max(differences.values()) < TOLERANCE, differences
+
+
+def check_decoder_gradients(theirs: Any, family: Family) -> None:
+    """The same gradients of the mean square of the logits."""
+    ours, described = converted(theirs, family)
     ids = prompts(theirs.config.vocab_size)
     ours(ids).square().mean().backward()
     theirs(ids).logits.square().mean().backward()
-    return worst_gradient(ours, theirs, family, described)
+    assert worst_gradient(ours, theirs, family, described) < TOLERANCE
+
+
+def check_decoder_outputs(theirs: Any, family: Family) -> None:
+    """The same outputs, the first of which meets its end."""
+    found, expected = decoder_outputs(converted(theirs, family)[0], theirs)
+    assert found == expected
+    assert len(found[0]) < 9
+
+
+def check_decoder_returned(theirs: Any, family: Family) -> None:
+    """The same bits of the logits after a way there and back."""
+    ours, described = converted(theirs, family)
+    ids = prompts(theirs.config.vocab_size)
+    with torch.no_grad():
+        assert torch.equal(returned(ours, theirs, family, described)(ids).logits, theirs(ids).logits)
 
 
 def decoder_outputs(ours: Transformer, theirs: Any, new: int = 9) -> tuple[list[list[int]], list[list[int]]]:

@@ -9,19 +9,18 @@ from typing import Any
 import pytest
 import torch
 from encoder_decoders import (
+    TOLERANCE,
     altered,
+    check_exported,
+    check_gradients,
+    check_logits,
+    check_outputs,
     differences,
-    exported,
-    gradient_difference,
     lively,
-    outputs,
     same_model,
-    source_ids,
-    target_ids,
-    whole,
     with_bias,
 )
-from parity import converted, randomised, shapes_of, worst
+from parity import converted, randomised, shapes_of
 from torch import Tensor
 
 from pellucid.base.config import EmbeddingConfig, ModelConfig
@@ -31,7 +30,6 @@ from pellucid.exchange.mapping import relevant, to_ours, to_theirs
 from pellucid.model.transformer import EncoderDecoder
 
 BART = pytest.importorskip("transformers.models.bart.modeling_bart")
-TOLERANCE = 1e-9
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 37,
@@ -60,35 +58,22 @@ def theirs_for(name: str) -> Any:
 
 @every
 def test_logits(name: str) -> None:
-    theirs = theirs_for(name)
-    ours, _ = same_model(theirs, FAMILY)
-    found = differences(ours, theirs)
-    assert max(found.values()) < TOLERANCE, found
+    check_logits(theirs_for(name), FAMILY)
 
 
 @every
 def test_gradients(name: str) -> None:
-    theirs = theirs_for(name)
-    ours, described = same_model(theirs, FAMILY)
-    assert gradient_difference(ours, theirs, FAMILY, described) < TOLERANCE
+    check_gradients(theirs_for(name), FAMILY)
 
 
 @every
 def test_greedy_outputs(name: str) -> None:
-    theirs = lively(theirs_for(name))
-    ours, described = same_model(theirs, FAMILY)
-    found, expected = outputs(ours, theirs, described)
-    assert found == expected
+    check_outputs(lively(theirs_for(name)), FAMILY)
 
 
 @every
 def test_their_class_loads_what_is_exported(name: str, tmp_path: Path) -> None:
-    theirs = theirs_for(name)
-    ours, described = same_model(theirs, FAMILY)
-    back = exported(ours, theirs, FAMILY, described, tmp_path)
-    source, target = source_ids(37), target_ids(37)
-    with torch.no_grad():
-        assert worst(whole(back, source, target), whole(theirs, source, target)) < 1e-12
+    check_exported(theirs_for(name), FAMILY, tmp_path)
 
 
 @pytest.mark.parametrize("slip", ["epsilon", "activation", "scale of embeddings"])

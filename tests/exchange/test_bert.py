@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from encoders import TOLERANCE, check_gradients, check_texts, check_written, difference, here, made, read, texts
+from encoders import TOLERANCE, check_gradients, check_read, check_texts, check_written, difference, here, made, read, texts
 from parity import worst
 
 from pellucid.base.errors import ModelError
 from pellucid.exchange.bert import FAMILY
-from pellucid.exchange.mapping import relevant, to_ours
 
 NAMES = {0: "north", 1: "east", 2: "south", 3: "west", 4: "up", 5: "down"}
 SMALL: dict[str, Any] = {
@@ -126,26 +125,18 @@ def test_old_files(tied: str, tmp_path: Path) -> None:
         if tied == "by their other name":
             del old[name]
     described = FAMILY.describe(settings, "BertForMaskedLM")
-    pieces = FAMILY.pieces(described.model, "BertForMaskedLM")
     plain = transformers.BertForMaskedLM.from_pretrained(tmp_path, dtype=torch.float64)
     ours, _ = here(plain, FAMILY, tmp_path / "plain")
-    shapes = {name: tuple(weight.shape) for name, weight in ours.state_dict().items()}
-    found = to_ours(pieces, relevant(FAMILY, pieces, old, torch.equal), shapes, "memory")
-    for name, weight in ours.state_dict().items():
-        assert torch.equal(found[name], weight), name
+    check_read(ours, FAMILY, described, "BertForMaskedLM", old)
 
 
 def test_files_without_the_prefix(tmp_path: Path) -> None:
     theirs = theirs_of("BertForMaskedLM", **SMALL)
     ours, described = here(theirs, FAMILY, tmp_path)
-    pieces = FAMILY.pieces(described.model, "BertForMaskedLM")
     short = {name.removeprefix("bert."): weight for name, weight in read(tmp_path)[1].items()}
     short["pooler.dense.weight"] = torch.zeros(24, 24)
     short["embeddings.position_ids"] = torch.arange(13)[None]
-    shapes = {name: tuple(weight.shape) for name, weight in ours.state_dict().items()}
-    found = to_ours(pieces, relevant(FAMILY, pieces, short, torch.equal), shapes, "memory")
-    for name, weight in ours.state_dict().items():
-        assert torch.equal(found[name], weight), name
+    check_read(ours, FAMILY, described, "BertForMaskedLM", short)
 
 
 def test_classes_of_one_name_are_told_apart() -> None:

@@ -10,20 +10,18 @@ from typing import Any
 import pytest
 import torch
 from encoder_decoders import (
+    TOLERANCE,
     altered,
+    check_exported,
+    check_gradients,
+    check_logits,
+    check_outputs,
     differences,
-    exported,
-    gradient_difference,
     lively,
-    outputs,
     same_model,
-    source_ids,
-    target_ids,
-    vocabularies,
-    whole,
     with_bias,
 )
-from parity import randomised, worst
+from parity import randomised
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -34,7 +32,6 @@ from pellucid.exchange.mapping import relevant
 from pellucid.exchange.marian import FAMILY
 
 MARIAN = pytest.importorskip("transformers.models.marian.modeling_marian")
-TOLERANCE = 1e-9
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 37,
@@ -82,44 +79,27 @@ def theirs_for(name: str, *, exact: bool = True) -> Any:
 
 @every
 def test_logits(name: str) -> None:
-    theirs = theirs_for(name)
-    ours, _ = same_model(theirs, FAMILY)
-    found = differences(ours, theirs)
-    assert max(found.values()) < TOLERANCE, found
+    check_logits(theirs_for(name), FAMILY)
 
 
 @every
 def test_logits_with_their_rounding(name: str) -> None:
-    theirs = theirs_for(name, exact=False)
-    ours, _ = same_model(theirs, FAMILY)
-    found = differences(ours, theirs)
-    assert max(found.values()) < 1e-5, found
+    check_logits(theirs_for(name, exact=False), FAMILY, tolerance=1e-5)
 
 
 @every
 def test_gradients(name: str) -> None:
-    theirs = theirs_for(name)
-    ours, described = same_model(theirs, FAMILY)
-    assert gradient_difference(ours, theirs, FAMILY, described) < TOLERANCE
+    check_gradients(theirs_for(name), FAMILY)
 
 
 @every
 def test_greedy_outputs(name: str) -> None:
-    theirs = lively(theirs_for(name))
-    ours, described = same_model(theirs, FAMILY)
-    found, expected = outputs(ours, theirs, described)
-    assert found == expected
+    check_outputs(lively(theirs_for(name)), FAMILY)
 
 
 @every
 def test_their_class_loads_what_is_exported(name: str, tmp_path: Path) -> None:
-    theirs = theirs_for(name, exact=False)
-    ours, described = same_model(theirs, FAMILY)
-    back = exported(ours, theirs, FAMILY, described, tmp_path)
-    sizes = vocabularies(ours)
-    source, target = source_ids(sizes[0]), target_ids(sizes[1])
-    with torch.no_grad():
-        assert worst(whole(back, source, target), whole(theirs, source, target)) < 1e-12
+    check_exported(theirs_for(name, exact=False), FAMILY, tmp_path)
 
 
 @pytest.mark.parametrize("slip", ["epsilon", "activation", "order of sines", "scale of embeddings"])

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import torch
 from encoder_decoders import (
+    TOLERANCE,
     altered,
+    check_exported,
+    check_gradients,
+    check_logits,
+    check_outputs,
     differences,
-    exported,
-    gradient_difference,
-    outputs,
     same_model,
     source_ids,
     target_ids,
@@ -30,7 +32,6 @@ from pellucid.exchange.t5 import FAMILY
 from pellucid.tasks.imports import export_model, import_model
 
 T5 = pytest.importorskip("transformers.models.t5.modeling_t5")
-TOLERANCE = 1e-9
 
 SHAPE = {"vocab_size": 37, "d_model": 12, "d_kv": 5, "d_ff": 18, "num_layers": 2, "num_decoder_layers": 3, "num_heads": 3}
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
@@ -76,26 +77,18 @@ def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
 @every
 @pytest.mark.usefixtures("_exact")
 def test_logits(name: str) -> None:
-    theirs = theirs_for(name)
-    ours, _ = same_model(theirs, FAMILY)
-    found = differences(ours, theirs)
-    assert max(found.values()) < TOLERANCE, found
+    check_logits(theirs_for(name), FAMILY)
 
 
 @every
 def test_logits_with_their_rounding(name: str) -> None:
-    theirs = theirs_for(name)
-    ours, _ = same_model(theirs, FAMILY)
-    found = differences(ours, theirs)
-    assert max(found.values()) < 1e-5, found
+    check_logits(theirs_for(name), FAMILY, tolerance=1e-5)
 
 
 @every
 @pytest.mark.usefixtures("_exact")
 def test_gradients(name: str) -> None:
-    theirs = theirs_for(name)
-    ours, described = same_model(theirs, FAMILY)
-    assert gradient_difference(ours, theirs, FAMILY, described) < TOLERANCE
+    check_gradients(theirs_for(name), FAMILY)
 
 
 @pytest.mark.usefixtures("_exact")
@@ -109,20 +102,12 @@ def test_distances_up_to_the_largest_and_beyond() -> None:
 
 @every
 def test_greedy_outputs(name: str) -> None:
-    theirs = theirs_for(name)
-    ours, described = same_model(theirs, FAMILY)
-    found, expected = outputs(ours, theirs, described)
-    assert found == expected
+    check_outputs(theirs_for(name), FAMILY)
 
 
 @every
 def test_their_class_loads_what_is_exported(name: str, tmp_path: Path) -> None:
-    theirs = theirs_for(name)
-    ours, described = same_model(theirs, FAMILY)
-    back = exported(ours, theirs, FAMILY, described, tmp_path)
-    source, target = source_ids(37), target_ids(37)
-    with torch.no_grad():
-        assert worst(whole(back, source, target), whole(theirs, source, target)) < 1e-12
+    check_exported(theirs_for(name), FAMILY, tmp_path)
 
 
 @pytest.mark.parametrize("slip", ["epsilon", "activation", "scale of the head", "scale of embeddings", "buckets", "scores"])

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from encoders import TOLERANCE, check_written, compare_gradients, here, made, read
+from encoders import TOLERANCE, check_read, check_written, compare_gradients, here, made, read
 from parity import worst
 from torch import Tensor
 
 from pellucid.base.errors import ModelError
-from pellucid.exchange.mapping import relevant, to_ours
 from pellucid.exchange.vit import FAMILY
 from pellucid.model.transformer import EncoderOnly
 
@@ -123,13 +122,10 @@ def test_rows_or_columns_shifted_show(name: str, tmp_path: Path) -> None:
 
 def test_weights_of_no_use(tmp_path: Path) -> None:
     ours, described = here(theirs_of(**OBLONG), FAMILY, tmp_path)
-    pieces, weights = FAMILY.pieces(described.model, CLASS), read(tmp_path)[1]
+    weights = read(tmp_path)[1]
     weights["vit.pooler.dense.weight"] = torch.zeros(24, 24)
     weights["vit.embeddings.mask_token"] = torch.zeros(1, 1, 24)
-    shapes = {name: tuple(weight.shape) for name, weight in ours.state_dict().items()}
-    found = to_ours(pieces, relevant(FAMILY, pieces, weights, torch.equal), shapes, "memory")
-    for name, weight in ours.state_dict().items():
-        assert torch.equal(found[name], weight), name
+    check_read(ours, FAMILY, described, CLASS, weights)
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from pellucid.base.config import DecodingConfig, ModelConfig, StackConfig
-from pellucid.base.errors import UsageError
+from pellucid.base.errors import DataError, UsageError
 from pellucid.decoding.search import search
 from pellucid.model import compiled
 from pellucid.model.build import build, initialise
@@ -40,40 +41,38 @@ def made(config: ModelConfig, seed: int) -> Transformer:
     return model.eval()
 
 
-def encoder_decoder(seed: int = 3) -> EncoderDecoder:
-    model = made(
-        ModelConfig(
-            d_model=24,
-            encoder=StackConfig(n_layers=1, n_heads=2, d_ff=20),
-            decoder=StackConfig(n_layers=2, n_heads=(3, 2), d_ff=(40, 28)),
-            source_vocabulary=VOCABULARY,
-            target_vocabulary=VOCABULARY,
-            dropout=0.0,
-            max_length=40,
-        ),
-        seed,
-    )
+PAIRS = ModelConfig(
+    d_model=24,
+    encoder=StackConfig(n_layers=1, n_heads=2, d_ff=20),
+    decoder=StackConfig(n_layers=2, n_heads=(3, 2), d_ff=(40, 28)),
+    source_vocabulary=VOCABULARY,
+    target_vocabulary=VOCABULARY,
+    dropout=0.0,
+    max_length=40,
+)
+ALONE = ModelConfig(
+    architecture="decoder",
+    d_model=24,
+    decoder=StackConfig(n_layers=2, n_heads=4, n_kv_heads=2, d_ff=40),
+    activation="swiglu",
+    norm="pre",
+    norm_kind="rms",
+    positions="rotary",
+    target_vocabulary=VOCABULARY,
+    source_vocabulary=VOCABULARY,
+    dropout=0.0,
+    max_length=40,
+)
+
+
+def encoder_decoder(seed: int = 3, config: ModelConfig = PAIRS) -> EncoderDecoder:
+    model = made(config, seed)
     assert isinstance(model, EncoderDecoder)
     return model
 
 
 def decoder_only(seed: int = 3) -> DecoderOnly:
-    model = made(
-        ModelConfig(
-            architecture="decoder",
-            d_model=24,
-            decoder=StackConfig(n_layers=2, n_heads=4, n_kv_heads=2, d_ff=40),
-            activation="swiglu",
-            norm="pre",
-            norm_kind="rms",
-            positions="rotary",
-            target_vocabulary=VOCABULARY,
-            source_vocabulary=VOCABULARY,
-            dropout=0.0,
-            max_length=40,
-        ),
-        seed,
-    )
+    model = made(ALONE, seed)
     assert isinstance(model, DecoderOnly)
     return model
 
@@ -95,7 +94,7 @@ def assert_same(found: list[tuple[tuple[int, ...], float]], expected: list[tuple
 @needs_compiler
 def test_an_encoder_decoder_writes_the_same_for_every_length_and_any_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     model = encoder_decoder()
-    fast = Compiled(model, (1, 3))
+    fast = Compiled(model, PAIRS, (1, 3))
     for length in (2, 5, 11):
         for beams in (1, 3):
             assert_same(written(fast, length, beams), written(model, length, beams))
@@ -104,13 +103,13 @@ def test_an_encoder_decoder_writes_the_same_for_every_length_and_any_batch(monke
     monkeypatch.setattr(compiled, "_compile", lambda *_: pytest.fail("compiled anew"))
     other = encoder_decoder(seed=8)
     assert written(other, 5) != written(model, 5)
-    assert_same(written(Compiled(other, (1,)), 5), written(other, 5))
+    assert_same(written(Compiled(other, PAIRS, (1,)), 5), written(other, 5))
 
 
 @needs_compiler
 def test_a_decoder_goes_on_from_a_prompt_and_past_the_room_laid_out_ahead() -> None:
     model = decoder_only()
-    fast = Compiled(model, (1,))
+    fast = Compiled(model, ALONE, (1,))
     for length in (0, 1, 6):
         assert_same(written(fast, length, new=90 if length == 6 else 12), written(model, length, new=90 if length == 6 else 12))
     # Several positions at once, and back: what speculative decoding asks for.
@@ -131,21 +130,44 @@ def test_8_bits_are_compiled_too() -> None:
     model = encoder_decoder()
     exact = written(model, 5)
     model = quantised(model)
-    [(ids, score)] = written(Compiled(model, (1,)), 5)
+    [(ids, score)] = written(Compiled(model, PAIRS, (1,)), 5)
     assert len(ids) == len(exact[0][0])
     assert score == pytest.approx(written(model, 5)[0][1], rel=0.05)
 
 
+@needs_compiler
+def test_models_of_one_shape_that_compute_otherwise_do_not_share_code() -> None:
+    config = replace(PAIRS, activation="gelu")  # no weight has another shape
+    like, other = encoder_decoder(), encoder_decoder(config=config)
+    assert written(like, 5) != written(other, 5)
+    assert_same(written(Compiled(like, PAIRS, (1,)), 5), written(like, 5))
+    assert_same(written(Compiled(other, config, (1,)), 5), written(other, 5))
+
+
+@needs_compiler
+def test_half_precision_is_compiled_too() -> None:
+    model = encoder_decoder().bfloat16()
+    [(ids, score)], [(expected, exact)] = written(Compiled(model, PAIRS, (1,)), 5), written(model, 5)
+    assert len(ids) == len(expected)
+    assert score == pytest.approx(exact, rel=0.05)  # sums are rounded at other places
+
+
+@needs_compiler
+def test_past_the_last_position_it_says_so() -> None:
+    with pytest.raises(DataError, match="longer than the model's positions reach"):
+        written(Compiled(encoder_decoder(), PAIRS, (1,)), 5, new=41)
+
+
 def test_what_cannot_be_compiled_is_refused() -> None:
     with pytest.raises(UsageError, match="too many rows for a compiled step"):
-        Compiled(encoder_decoder(), (9,))
+        Compiled(encoder_decoder(), PAIRS, (9,))
     with pytest.raises(UsageError, match="steps are compiled for CPUs"):
-        Compiled(encoder_decoder().to("meta"), (1,))
+        Compiled(encoder_decoder().to("meta"), PAIRS, (1,))
 
 
 def test_without_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UsageError, match="no no-such-compiler"):
-        Compiled(encoder_decoder(), (1,))
+        Compiled(encoder_decoder(), PAIRS, (1,))
     assert list(tmp_path.iterdir()) == []

@@ -44,12 +44,3 @@ def test_inside_the_mode_products_of_few_rows_are_sums_and_others_are_not() -> N
     assert torch.equal(found[0], product(few, weight))
     assert torch.equal(found[1], F.linear(many, weight))
     assert found[2].shape == (FEW, 6)
-
-
-def test_attention_inside_the_mode_is_torch_s() -> None:
-    query, key, value, hidden = random(2, 3, 1, 4), random(2, 3, 5, 4), random(2, 3, 5, 4), random(2, 1, 1, 5)
-    for mask in (None, hidden):
-        with Summed():
-            found = F.scaled_dot_product_attention(query, key, value, mask, scale=0.3)
-        expected = F.scaled_dot_product_attention(query, key, value, mask, scale=0.3)
-        torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)

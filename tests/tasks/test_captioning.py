@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
+from toy_pictures import GREY, archive
 
 import pellucid
 from pellucid.base.config import (
@@ -40,7 +41,6 @@ from pellucid.tasks.captioning import Captioner, Captioning, others, scores
 from pellucid.tasks.train import train
 from pellucid.text.tokenizer import END, START, UNKNOWN
 
-GREY = PictureConfig(patch=2, height=6, width=8, channels=1)  # 3 rows and 4 columns of squares, 12 in all
 ROWS = ("top", "middle", "low")
 COLUMNS = ("first", "second", "third", "last")
 
@@ -55,14 +55,6 @@ def drawn(count: int, seed: int) -> tuple[npt.NDArray[np.uint8], list[str]]:
         image[2 * row : 2 * row + 2, 2 * column : 2 * column + 2 + 2 * wide] += 180
         captions.append(f"{ROWS[row]} {COLUMNS[column]}" + (f" and {COLUMNS[column + 1]}" if wide else ""))
     return images, captions
-
-
-def archive(path: Path, **counts: int) -> Path:
-    arrays: dict[str, Any] = {}
-    for seed, (split, count) in enumerate(counts.items()):
-        arrays[f"{split}_images"], arrays[f"{split}_labels"] = drawn(count, seed)
-    np.savez(path, **arrays)
-    return path
 
 
 def run_config(corpus: Path, **sections: Any) -> RunConfig:
@@ -99,7 +91,7 @@ def pictures_of(images: Sequence[npt.NDArray[np.uint8]]) -> Pictures:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that says where the bright squares are; for reading only."""
     directory = tmp_path_factory.mktemp("squares")
-    train(run_config(archive(directory / "squares.npz", train=600, test=60)), directory / "run")
+    train(run_config(archive(directory / "squares.npz", drawn, train=600, test=60)), directory / "run")
     return directory / "run"
 
 
@@ -120,7 +112,7 @@ class TestTraining:
         assert found.count == 60
 
     def test_a_batch_holds_pictures_and_shifted_captions(self, tmp_path: Path) -> None:
-        task = Captioning(run_config(archive(tmp_path / "a.npz", train=36)), tmp_path / "run")
+        task = Captioning(run_config(archive(tmp_path / "a.npz", drawn, train=36)), tmp_path / "run")
         captions = drawn(36, seed=0)[1]
         short = next(number for number, caption in enumerate(captions) if len(caption.split()) == 2)
         long = next(number for number, caption in enumerate(captions) if len(caption.split()) == 4)
@@ -136,7 +128,7 @@ class TestTraining:
         assert task.config.model.target_vocabulary == task.tokenizer.vocabulary_size == 4 + 8  # the controls and the words
 
     def test_words_that_the_decoder_reads_are_dropped_while_training(self, tmp_path: Path) -> None:
-        corpus = archive(tmp_path / "a.npz", train=120)
+        corpus = archive(tmp_path / "a.npz", drawn, train=120)
         plain = Captioning(run_config(corpus), tmp_path / "plain")
         task = Captioning(run_config(corpus, corruption=CorruptionConfig(drop=0.25)), tmp_path / "dropped")
         whole = plain.batch(np.arange(110))
@@ -154,7 +146,7 @@ class TestTraining:
         assert torch.equal(task.batch(np.arange(5), "dev").target_input, plain.batch(np.arange(5), "dev").target_input)
 
     def test_the_worst_batch_is_of_the_longest_captions(self, tmp_path: Path) -> None:
-        config = run_config(archive(tmp_path / "a.npz", train=60), training=TrainingConfig(batch_tokens=5 * 13))
+        config = run_config(archive(tmp_path / "a.npz", drawn, train=60), training=TrainingConfig(batch_tokens=5 * 13))
         task = Captioning(config, tmp_path / "run")
         assert [len(task.ids["train"][number]) for number in task.worst()] == [5] * 5
 
@@ -171,7 +163,7 @@ class TestTraining:
         assert task.describe([2]) == ["picture 2: four"]
 
     def test_too_long_captions_are_refused_skipped_or_cropped(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        corpus = archive(tmp_path / "a.npz", train=60)
+        corpus = archive(tmp_path / "a.npz", drawn, train=60)
         captions = drawn(60, seed=0)[1][:55]  # the five others are held out
         short = [number for number, caption in enumerate(captions) if len(caption.split()) == 2]
         data = DataConfig(train=(str(corpus),), max_length=3)
@@ -188,12 +180,12 @@ class TestTraining:
         assert all(row[-1] == END for row in cropped.ids["train"])
 
     def test_no_caption_left_is_refused(self, tmp_path: Path) -> None:
-        corpus = archive(tmp_path / "a.npz", train=24)
+        corpus = archive(tmp_path / "a.npz", drawn, train=24)
         with pytest.raises(DataError, match="no caption left in the split train"):
             Captioning(run_config(corpus, data=DataConfig(train=(str(corpus),), max_length=1)), tmp_path / "run")
 
     def test_going_on_gives_the_same_bits(self, tmp_path: Path) -> None:
-        corpus = archive(tmp_path / "a.npz", train=60)
+        corpus = archive(tmp_path / "a.npz", drawn, train=60)
         data = DataConfig(train=(str(corpus),), shift=1)
         config = run_config(corpus, data=data, training=TrainingConfig(steps=12, batch_tokens=13 * 8, metric="loss"))
         config = replace(
@@ -215,7 +207,7 @@ class TestTraining:
 class TestUse:
     def test_the_loaded_model_is_the_trained_one(self, tmp_path: Path) -> None:
         """What training itself wrote at its last validation, the loaded model writes too, with the same loss."""
-        corpus = archive(tmp_path / "a.npz", train=132)
+        corpus = archive(tmp_path / "a.npz", drawn, train=132)
         train(run_config(corpus, training=TrainingConfig(steps=30, batch_tokens=13 * 16, validate_every=30)), tmp_path / "run")
         samples = (tmp_path / "run" / "samples.txt").read_text(encoding="utf-8")
         captions = drawn(132, seed=0)[1][121:]  # the twelfth that is held out

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
+from toy_pictures import GREY, archive
 
 import pellucid
 from pellucid.base.config import (
@@ -37,7 +38,6 @@ from pellucid.tasks.preprocessor import PREPROCESSOR, Preprocessor
 from pellucid.tasks.train import train
 
 NAMES = np.array(["low", "middle", "top"])  # not in the order in which they lie
-GREY = PictureConfig(patch=2, height=6, width=8, channels=1)  # 3 rows and 4 columns of squares
 
 
 def drawn(count: int, seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.str_]]:
@@ -48,14 +48,6 @@ def drawn(count: int, seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.
     for image, row, column in zip(images, rows, columns, strict=True):
         image[2 * row : 2 * row + 2, 2 * column : 2 * column + 2] += 180
     return images, NAMES[2 - rows]
-
-
-def archive(path: Path, **counts: int) -> Path:
-    arrays: dict[str, Any] = {}
-    for seed, (split, count) in enumerate(counts.items()):
-        arrays[f"{split}_images"], arrays[f"{split}_labels"] = drawn(count, seed)
-    np.savez(path, **arrays)
-    return path
 
 
 def run_config(corpus: Path, **sections: Any) -> RunConfig:
@@ -85,7 +77,7 @@ def run_config(corpus: Path, **sections: Any) -> RunConfig:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that knows in which row the bright square lies; for reading only."""
     directory = tmp_path_factory.mktemp("rows")
-    train(run_config(archive(directory / "rows.npz", train=480, test=60)), directory / "run")
+    train(run_config(archive(directory / "rows.npz", drawn, train=480, test=60)), directory / "run")
     return directory / "run"
 
 
@@ -99,7 +91,7 @@ def classifier(trained: Path) -> PictureClassifier:
 class TestWhereTheyAre:
     def test_arrays_without_a_dev_split_give_the_last_twelfth_of_train(self, tmp_path: Path) -> None:
         images, labels = drawn(24, seed=0)
-        data = DataConfig(train=(str(archive(tmp_path / "a.npz", train=24, test=5)),))
+        data = DataConfig(train=(str(archive(tmp_path / "a.npz", drawn, train=24, test=5)),))
         for split, expected in (("train", slice(0, 22)), ("dev", slice(22, 24))):
             pictures, texts = open_picture_split(data, split, GREY)
             assert texts == labels[expected].tolist()
@@ -108,15 +100,15 @@ class TestWhereTheyAre:
         assert len(open_picture_split(replace(data, holdout=0.25), "dev", GREY)[1]) == 6
 
     def test_a_dev_split_of_their_own_is_taken(self, tmp_path: Path) -> None:
-        data = DataConfig(train=(str(archive(tmp_path / "a.npz", train=9, dev=4)),))
+        data = DataConfig(train=(str(archive(tmp_path / "a.npz", drawn, train=9, dev=4)),))
         assert [len(open_picture_split(data, split, GREY)[1]) for split in ("train", "dev")] == [9, 4]
-        other = replace(data, dev=(str(archive(tmp_path / "b.npz", train=3, dev=2)),))
+        other = replace(data, dev=(str(archive(tmp_path / "b.npz", drawn, train=3, dev=2)),))
         assert [len(open_picture_split(other, split, GREY)[1]) for split in ("train", "dev")] == [9, 2]
 
     def test_the_public_set_of_digits_is_read_from_its_one_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PELLUCID_DATA", str(tmp_path))
         (tmp_path / "mnist").mkdir()
-        archive(tmp_path / "mnist" / "mnist.npz", train=12, test=5)
+        archive(tmp_path / "mnist" / "mnist.npz", drawn, train=12, test=5)
         counts = [len(open_picture_split(DataConfig(corpus="mnist"), split, GREY)[1]) for split in ("train", "dev", "test")]
         assert counts == [11, 1, 5]
 
@@ -164,7 +156,7 @@ class TestWhereTheyAre:
         assert all(word in str(caught.value) for word in words)
 
     def test_too_few_to_hold_some_out(self, tmp_path: Path) -> None:
-        data = DataConfig(train=(str(archive(tmp_path / "a.npz", train=3)),))
+        data = DataConfig(train=(str(archive(tmp_path / "a.npz", drawn, train=3)),))
         with pytest.raises(DataError, match="too few pictures"):
             open_picture_split(data, "dev", GREY)
 
@@ -184,7 +176,7 @@ class TestTraining:
         assert found.values["accuracy"] == pytest.approx(100 * (60 - wrong) / 60)
 
     def test_a_batch_is_a_fixed_number_of_pictures(self, tmp_path: Path) -> None:
-        config = run_config(archive(tmp_path / "a.npz", train=96))  # 88 to train on, 12 squares and one place more each
+        config = run_config(archive(tmp_path / "a.npz", drawn, train=96))  # 88 to train on, 12 squares and one place more each
         task = PictureClassification(replace(config, training=TrainingConfig(batch_tokens=7 * 13 + 12)), tmp_path / "run")
         plan = task.plan(3)
         assert sorted(len(plan[index]) for index in range(len(plan))) == [4] + 12 * [7]
@@ -193,7 +185,7 @@ class TestTraining:
 
     def test_pixels_are_those_of_the_archive_normalised(self, tmp_path: Path) -> None:
         images, labels = drawn(36, seed=0)
-        task = PictureClassification(run_config(archive(tmp_path / "a.npz", train=36)), tmp_path / "run")
+        task = PictureClassification(run_config(archive(tmp_path / "a.npz", drawn, train=36)), tmp_path / "run")
         own = images[:33].astype(np.float64) / 255  # the three others are held out
         batch = task.batch(np.array([30, 2]))
         expected = (own[[30, 2], None] - own.mean()) / own.std()
@@ -202,7 +194,7 @@ class TestTraining:
         assert task.describe([30]) == [f"picture 30: {labels[30]}"]
 
     def test_moving_and_mirroring_depend_on_the_seed_and_spare_the_dev_split(self, tmp_path: Path) -> None:
-        corpus = archive(tmp_path / "a.npz", train=60)
+        corpus = archive(tmp_path / "a.npz", drawn, train=60)
         plain = PictureClassification(run_config(corpus), tmp_path / "plain")
         data = DataConfig(train=(str(corpus),), shift=1, flip=True)
         task = PictureClassification(run_config(corpus, data=data), tmp_path / "moved")
@@ -230,7 +222,7 @@ class TestTraining:
         assert len(seen) == 18
 
     def test_going_on_gives_the_same_bits(self, tmp_path: Path) -> None:
-        corpus = archive(tmp_path / "a.npz", train=60)
+        corpus = archive(tmp_path / "a.npz", drawn, train=60)
         data = DataConfig(train=(str(corpus),), shift=1, flip=True)
         optimizer = OptimizerConfig(schedule="constant", learning_rate=0.01, warmup=1)
         config = run_config(corpus, data=data, optimizer=optimizer, training=TrainingConfig(steps=12, batch_tokens=13 * 8))
@@ -242,7 +234,7 @@ class TestTraining:
         assert all(torch.equal(weight, halves[name]) for name, weight in whole.items())
 
     def test_a_model_that_it_starts_from_brings_how_pictures_become_numbers(self, trained: Path, tmp_path: Path) -> None:
-        corpus = archive(tmp_path / "a.npz", train=60)
+        corpus = archive(tmp_path / "a.npz", drawn, train=60)
         start = StartConfig(model=str(trained), freeze=("encoder.*",))
         train(run_config(corpus, start=start, training=TrainingConfig(steps=2, batch_tokens=104)), tmp_path / "run")
         before, after = (json.loads((run / "model" / PREPROCESSOR).read_text()) for run in (trained, tmp_path / "run"))

@@ -14,6 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from toy_pictures import archive
 
 import pellucid
 from pellucid.base.config import (
@@ -42,16 +43,11 @@ WEST, EAST = "west\n#  \n#  ", "east\n  #\n  #"
 LENGTH = 13  # tokens: 4 letters, 2 rows with a new line before each, the end
 
 
-def archive(path: Path, train: int, **others: int) -> Path:
-    """Pictures with one white column, west and east in turn."""
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    for split, count in {"train": train, **others}.items():
-        images = np.zeros((count, 4, 6), np.uint8)
-        images[::2, :, :2] = images[1::2, :, 4:] = 255
-        arrays[f"{split}_images"] = images
-        arrays[f"{split}_labels"] = np.array(["west", "east"] * count)[:count]
-    np.savez(path, **arrays)  # type: ignore[arg-type]
-    return path
+def drawn(count: int, seed: int) -> tuple[npt.NDArray[np.uint8], list[str]]:
+    """Pictures with one white column, west and east in turn: (N, 4, 6) and N names."""
+    images = np.zeros((count, 4, 6), np.uint8)
+    images[::2, :, :2] = images[1::2, :, 4:] = 255
+    return images, (["west", "east"] * count)[:count]
 
 
 def run_config(corpus: Path, **sections: Any) -> RunConfig:
@@ -82,7 +78,7 @@ def run_config(corpus: Path, **sections: Any) -> RunConfig:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that draws the column that it is asked for; for reading only."""
     directory = tmp_path_factory.mktemp("columns")
-    train(run_config(archive(directory / "columns.npz", train=240, test=6)), directory / "run")
+    train(run_config(archive(directory / "columns.npz", drawn, train=240, test=6)), directory / "run")
     return directory / "run"
 
 
@@ -130,7 +126,7 @@ class TestText:
 
 class TestTraining:
     def test_texts_are_documents_of_each_split(self, tmp_path: Path) -> None:
-        config = run_config(archive(tmp_path / "a.npz", train=24, test=3))
+        config = run_config(archive(tmp_path / "a.npz", drawn, train=24, test=3))
         found = {name: open_texts(config, name) for name in ("train", "dev", "test")}
         assert [len(list(split)) for split in found.values()] == [22, 2, 3]
         assert list(found["test"]) == [(WEST,), (EAST,), (WEST,)]
@@ -138,7 +134,7 @@ class TestTraining:
         assert found["train"].unit == "document"
 
     def test_windows_begin_where_pictures_of_their_length_do(self, tmp_path: Path) -> None:
-        config = run_config(archive(tmp_path / "a.npz", train=48))
+        config = run_config(archive(tmp_path / "a.npz", drawn, train=48))
         task = LanguageModelling(config, tmp_path / "run")
         for epoch in range(4):
             plan = task.plan(epoch)
@@ -154,7 +150,7 @@ class TestTraining:
         assert len({int(other.plan(epoch)[0][0]) % (LENGTH - 1) for epoch in range(8)}) > 1
 
     def test_an_odd_size_is_refused(self, tmp_path: Path) -> None:
-        config = run_config(archive(tmp_path / "a.npz", train=24))
+        config = run_config(archive(tmp_path / "a.npz", drawn, train=24))
         odd = replace(config, model=replace(config.model, picture=PictureConfig(height=5, width=6, channels=1)))
         with pytest.raises(UsageError, match="halved"):
             open_texts(odd, "train")
