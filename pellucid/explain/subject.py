@@ -57,6 +57,8 @@ class Subject:
         name: tokens of the target to what they are read as.
         vocabulary: the name of each output.
         writing: ``None`` for encoders that stand alone.
+        asked: positions of the encoder whose outputs count: the first tokens of words to be tagged, gaps; empty: all.
+        words: of a text that is tagged word by word.
     """
 
     model: AnyModel
@@ -68,3 +70,5 @@ class Subject:
     vocabulary: tuple[str, ...]
     source_mask: Tensor | None = None
     writing: Writing | None = None
+    asked: tuple[int, ...] = ()
+    words: tuple[str, ...] = ()

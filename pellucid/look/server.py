@@ -26,6 +26,7 @@ class Server(ThreadingHTTPServer):
         desk: answers.
         port: 0: any that is free; :attr:`url` tells which.
         text: what the page shows first.
+        more: other questions that are answered, by path.
 
     Raises:
         UsageError: the port is taken.
@@ -33,9 +34,9 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, desk: Desk, port: int = 0, text: str | None = None) -> None:
+    def __init__(self, desk: Desk, port: int = 0, text: str | None = None, more: Mapping[str, Answer] | None = None) -> None:
         self.desk, self.text = desk, text
-        self.answers: dict[str, Answer] = {"/api/trace": desk.trace}
+        self.answers: dict[str, Answer] = {"/api/trace": desk.trace, **(more or {})}
         try:
             super().__init__((ADDRESS, port), _Handler)
         except OSError as error:

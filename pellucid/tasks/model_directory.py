@@ -211,13 +211,9 @@ def load_model(directory: Path, config: RunConfig) -> Transformer:
         pickled = sorted(entry.name for entry in directory.iterdir() if entry.suffix in PICKLED)
         advice = "pickled weights can run code and are never loaded: convert them to safetensors" if pickled else None
         raise ModelError("the weights are missing", where=path, found=", ".join(pickled) or None, advice=advice)
-    try:
-        weights = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ModelError("the weights are damaged", where=path, found=error, advice="copy the model anew") from error
     with torch.device("meta"):
         model = build(config.model)
-    _check_weights(model, weights, path)
+    weights = read_weights(path, model)
     # What safetensors gives is mapped from the file, privately: pages are read when they are touched, and writing to a
     # parameter leaves the file alone. The tensors become the parameters as they are, never a second copy of them.
     # (`to_empty` would besides import torch's compiler, for a third of a second.)
@@ -227,6 +223,20 @@ def load_model(directory: Path, config: RunConfig) -> Transformer:
             module.table = torch.empty(module.table.shape)
             module.initialise()
     return model.eval()
+
+
+def read_weights(path: Path, model: Transformer) -> dict[str, Tensor]:
+    """The weights in a file, if they are those of a model of this shape.
+
+    Raises:
+        ModelError: they are damaged, or of another shape.
+    """
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError("the weights are damaged", where=path, found=error, advice="copy the model anew") from error
+    _check_weights(model, weights, path)
+    return weights
 
 
 def _check_weights(model: Transformer, weights: dict[str, Tensor], path: Path) -> None:

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from pellucid.base.config import HeadConfig, OptimizerConfig, StackConfig
 from pellucid.base.errors import UsageError
+from pellucid.explain.step_told import lines
 from pellucid.explain.subject import Subject
 from pellucid.explain.terminal import Look
-from pellucid.explain.training_step import Target, TrainingStep, lines, losses_of, target_of, training_step
+from pellucid.explain.training_step import Target, TrainingStep, losses_of, target_of, training_step
 from pellucid.training.loss import smoothed_cross_entropy
 
 ADAM = OptimizerConfig(schedule="constant", learning_rate=0.01, warmup=0, clip=0.0, weight_decay=0.0)
@@ -46,15 +47,15 @@ def asked(config: Any, dtype: torch.dtype = torch.float64) -> Subject:
 
 
 def opened(config: Any, smoothing: float = 0.1, optimizer: OptimizerConfig = ADAM, **options: Any) -> TrainingStep:
-    label = 2 if config.architecture == "encoder" else None
-    return training_step(asked(config), optimizer, smoothing=smoothing, steps=100, label=label, **options)
+    wanted = [2] if config.architecture == "encoder" else []
+    return training_step(asked(config), optimizer, smoothing=smoothing, steps=100, wanted=wanted, **options)
 
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_gradients_are_those_of_finite_differences(config: str) -> None:
     """At every tap, along a random direction: what the loss gains when the tap is moved a little to either side."""
     step, given = opened(CONFIGS[config]), asked(CONFIGS[config])
-    target = target_of(given, 2 if given.writing is None else None)
+    target = target_of(given, [2] if given.writing is None else [])
     generator = torch.Generator().manual_seed(6)
     unreached = {at for at, tap in step.trace.taps.items() if tap.array.dtype == bool} | {"probs"}
     unreached |= {at for at in step.trace if at.endswith("embed.positions") and CONFIGS[config].positions == "sinusoidal"}
@@ -82,7 +83,7 @@ def difference(given: Subject, target: Target, at: str, direction: Tensor, littl
 @pytest.mark.parametrize("config", CONFIGS)
 def test_the_loss_is_the_one_of_training(config: str) -> None:
     given, step = asked(CONFIGS[config]), opened(CONFIGS[config])
-    target = target_of(given, 2 if given.writing is None else None)
+    target = target_of(given, [2] if given.writing is None else [])
 
     def readout(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         x = x[0][-len(target.wanted) :] if x.ndim == 3 else x
