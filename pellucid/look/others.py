@@ -58,9 +58,10 @@ class Others:
         }
 
     def others(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """What there is: ``checkpoints`` (steps), why there are none (``reason``), and the name of the ``second`` model."""
+        """What there is: ``checkpoints`` (steps), those with the state of Adam (``moments``), why there are none (``reason``),
+        and the name of the ``second`` model."""
         found, reason = self._kept()
-        return {"checkpoints": list(found), "reason": reason, "second": self.name or None if self.second else None}
+        return {"checkpoints": list(found), "moments": self._moments(), "reason": reason, "second": self.name or None}
 
     def other(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """A trace of attention weights and probabilities, without its numbers, and the ``id`` to ask for these.
@@ -130,11 +131,18 @@ class Others:
         """The step that training would take next, see :func:`pellucid.explain.step_told.as_tree`.
 
         Args:
-            question: ``text`` and ``output``; without them the first example of the training data.
+            question: ``text`` and ``output``; without them the first example of the training data. ``after``: the checkpoint's
+                step; empty: the model's weights as they are, and Adam beginning anew.
+
+        Raises:
+            UsageError: there is no such checkpoint, or no such example.
         """
         given, output = (question.get(key) or None for key in ("text", "output"))
+        after, kept = question.get("after") or None, self._moments()
+        if after is not None and after not in map(str, kept):
+            raise UsageError("this checkpoint has no state of Adam", expected=", ".join(map(str, kept)) or None, found=after)
         with self.desk.lock:
-            return as_tree(open_step(self.desk.loaded, self.path or Path(), given, output))
+            return as_tree(open_step(self.desk.loaded, self.path if after else None, given, output, int(after or 0) or None))
 
     def _example(self, asked: Mapping[str, Any], reference: str | None) -> Wanted:
         """What is read and what is wanted of it; the last answer is kept, since every checkpoint is asked for the same."""
@@ -145,6 +153,11 @@ class Others:
             found = own_output(loaded, text, **options) if reference is None else given_output(loaded, text, reference)
             self._wanted = (key, found)
         return self._wanted[1]
+
+    def _moments(self) -> list[int]:
+        """The checkpoints that a step can be taken after."""
+        found, _ = self._kept()
+        return [step for step, path in found.items() if path.parent.name.startswith("step-")]
 
     def _kept(self) -> tuple[dict[int, Path], str | None]:
         """The checkpoints, and why there are none."""

@@ -13,33 +13,35 @@ from pellucid.base.files import verify_directory
 from pellucid.data.readers import open_split
 from pellucid.explain.training_step import TrainingStep, training_step
 from pellucid.tasks.wanted import Wanted, given_output, hidden_text, refuse_degrees
-from pellucid.training.checkpoints import newest_progress
 
 ONE_TEXT = ("language_modelling", "masked_lm")  # tasks that learn from a text alone
 PICTURES = ("picture_classification", "captioning")
 LONGEST = 64  # tokens of a language model's example
 
 
-def open_step(loaded: Any, path: Path, given: str | None = None, output: str | None = None) -> TrainingStep:
-    """The step that a run would take next on one example.
+def open_step(
+    loaded: Any, path: Path | None, given: str | None = None, output: str | None = None, after: int | None = None
+) -> TrainingStep:
+    """The step that a run would take next on one example, or took after a checkpoint.
 
     Args:
-        loaded: the using side of the run's model; it stays as it is: a copy takes on the weights of the newest checkpoint.
-        path: of the run, or of a model: then Adam begins anew.
+        loaded: the using side of the run's model; it stays as it is: a copy takes on the weights of the checkpoint.
+        path: of the run; of a model, or ``None``: then Adam begins anew.
         given, output: the text, or the path of a picture, and what is to be said of it; ``None``: the first example that the
             run was trained on.
+        after: the step of a checkpoint with the state of Adam; ``None``: the newest.
 
     Raises:
         UsageError: half of an example is given, or the classes are degrees.
         DataError: the training data is not there, or a class is unknown.
     """
     refuse_degrees(loaded)
-    config, progress, moments, number = loaded.config, newest_progress(path), None, 1
-    if progress is not None and not config.start.lora_rank:
-        checkpoint = max((path / "checkpoints").glob("step-*"))
-        verify_directory(checkpoint)
-        loaded = loaded.with_weights(checkpoint / "model.safetensors")
-        moments, number = load_file(checkpoint / "optimizer.safetensors"), progress.step + 1
+    config, moments, number = loaded.config, None, 1
+    kept = sorted((path / "checkpoints").glob("step-*" if after is None else f"step-{after:08d}")) if path else []
+    if kept and not config.start.lora_rank:
+        verify_directory(kept[-1])
+        loaded = loaded.with_weights(kept[-1] / "model.safetensors")
+        moments, number = load_file(kept[-1] / "optimizer.safetensors"), int(kept[-1].name.split("-")[1]) + 1
     subject, wanted = _example(loaded, given, output, number)
     return training_step(
         subject,

@@ -5,7 +5,7 @@ const WORDS = new Set(["softmax", "concat", "mean", "var", "activation", "gain",
 
 /** A <math> element. The notation: ^ and _ take the next word or parenthesis, sqrt(...) is a root, the rest is read in order. */
 function formula(text) {
-  const tokens = text.match(/\.\.|[A-Za-z]+'?|\d+|\S/g) ?? [];
+  const tokens = text.match(/\.\.|\p{L}+'?|\d+|\S/gu) ?? [];
   let next = 0;
 
   function group(closing) {
@@ -31,19 +31,26 @@ function formula(text) {
       next += 1;
       return math("msqrt", group(")"));
     }
-    if (token === "(") return math("mrow", math("mo", "("), group(")"), math("mo", ")"));
-    if (token === "[") return math("mrow", math("mo", "["), group("]"), math("mo", "]"));
+    if (token === "(") return math("mrow", bracket("("), group(")"), bracket(")"));
+    if (token === "[") return math("mrow", bracket("["), group("]"), bracket("]"));
     if (/^\d/.test(token)) return math("mn", token);
     if (token === "-") return math("mo", "−");
     if (token === "..") return math("mo", "…");
     if (WORDS.has(token)) return math("mtext", ` ${token} `);
     if (token.endsWith("'")) return math("msup", math("mi", token.slice(0, -1)), math("mo", "′"));
-    return /^[A-Za-z]/.test(token) ? math("mi", token) : math("mo", token);
+    return /^\p{L}/u.test(token) ? math("mi", token) : math("mo", token);
   }
 
   const row = math("mrow");
   while (next < tokens.length) row.append(scripted());
   return math("math", row);
+}
+
+/** One that stays as high as a letter: an index inside would make it taller. */
+function bracket(text) {
+  const found = math("mo", text);
+  found.setAttribute("stretchy", "false");
+  return found;
 }
 
 /** What a tap is and how it is made: "symbol = formula", or the formula alone where it is its own symbol. */

@@ -1,6 +1,5 @@
 // Attention: maps from scores to weights, lines from token to token, all heads side by side, and what each of them looks like.
 
-const KINDS = { cross: "cross-attention", encoder: "encoder self-attention", decoder: "decoder self-attention" };
 const STAGES = ["scores", "scaled", "bias", "mask", "masked", "weights"];
 const LINES = 64; // tokens on either side of the lines
 const LOOKS = 0.5; // mean share from which a head is said to look like something
@@ -42,32 +41,6 @@ VIEWS.attention = {
       grid(all, mine, kind, layer, head, queries, keys));
   },
 };
-
-function homesOf(trace) {
-  return trace.list.map((tap) => tap.name).filter((name) => /_attn\.weights$/.test(name)).map((name) => name.replace(/\.weights$/, ""));
-}
-
-function kindOf(home) {
-  return home.endsWith("cross_attn") ? "cross" : home.split(".")[0];
-}
-
-function namesOf(trace, tap, axis) {
-  return trace.labels(tap, axis) ?? Array.from({ length: tap.shape.at(axis) }, (_, at) => String(at));
-}
-
-/** One head of (H, T, S), or what becomes of all of them together. */
-function overHeads(weights, head) {
-  if (!["mean", "max"].includes(head)) return weights.matrix(head);
-  const [heads, rows, columns] = weights.shape;
-  const data = new Float32Array(rows * columns);
-  for (let place = 0; place < data.length; place++) {
-    for (let at = 0; at < heads; at++) {
-      const value = weights.data[at * data.length + place];
-      data[place] = head === "mean" ? data[place] + value / heads : Math.max(data[place], value);
-    }
-  }
-  return new Numbers(data, [rows, columns]);
-}
 
 async function mapOf(trace, home, stage, head, weights, queries, keys) {
   const together = ["mean", "max"].includes(head);
