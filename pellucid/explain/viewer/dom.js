@@ -130,7 +130,7 @@ function table(caption, heads, rows, attributes = {}) {
   const cell = (value, at) => (at === 0 ? el("th", { scope: "row", dir: "auto" }, value)
     : digits[at] ? el("td", { class: "digits", "data-value": value }, typeof value === "number" ? shown(value) : value) : el("td", { dir: "auto" }, value));
   return el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption, ...attributes }, el("table", { class: "plain" }, el("caption", {}, caption),
-    el("thead", {}, el("tr", {}, heads.map((head, at) => el("th", { scope: "col", class: digits[at] ? "right" : null }, head.replace("#", ""))))),
+    el("thead", {}, el("tr", {}, heads.map((head, at) => (head ? el("th", { scope: "col", class: digits[at] ? "right" : null }, head.replace("#", "")) : el("td"))))),
     el("tbody", {}, rows.map((row) => el("tr", {}, row.map(cell))))));
 }
 

@@ -48,7 +48,7 @@ function chooseSecond(found) {
     found.checkpoints.length ? null : `No checkpoints: ${found.reason}.`,
     found.second || !view.live ? null : "A second model can be given: pellucid look MODEL --with OTHER.",
   ];
-  return [el("div", { class: "steps" }, control), chosen === "text" ? form("Compare", [["Second text", "text2", "a text, or the path of a picture"]], {}, !view.live) : null,
+  return [el("div", { class: "steps" }, control), chosen === "text" ? form("Set beside", [["Second text", "text2", "a text, or the path of a picture"]], {}, !view.live) : null,
     ...reasons.map((reason) => (reason ? el("p", { class: "hint" }, reason) : null))].filter(Boolean);
 }
 
