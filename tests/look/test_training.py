@@ -13,12 +13,10 @@ from safetensors.torch import load_file
 
 from pellucid import load
 from pellucid.base.errors import UsageError
-from pellucid.explain.step_told import as_tree
 from pellucid.look.desk import Desk
 from pellucid.look.others import Others
 from pellucid.look.server import Server
 from pellucid.tasks.opened import open_step
-from pellucid.tasks.translator import Translator
 from tests.look.looking import Looking
 
 Open = Callable[..., Looking]
@@ -148,16 +146,9 @@ def test_without_a_run_it_says_what_it_needs(looking: Open, exported: str, learn
         server.shutdown()
 
 
-def test_nothing_bars_the_way_and_it_fits(looking: Open, served: str, translator: Translator) -> None:
+def test_nothing_bars_the_way_and_it_fits(looking: Open, served: str) -> None:
     page = looking(served, f"{LIVE}&opened=yes&after=150", width=360)
     page.page.wait_for_selector("#main .plot")
     found = Axe().run(page.page).response["violations"]
     assert [(one["id"], [node["target"] for node in one["nodes"]]) for one in found] == []
     assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-
-
-def test_a_tree_has_no_number_that_json_lacks(translator: Translator, learnt: Path) -> None:
-    import json
-
-    tree = as_tree(open_step(translator, learnt, "a b", "B A"))
-    assert json.loads(json.dumps(tree, allow_nan=False))["wanted"] == ["▁B", "▁A", "</s>"]

@@ -41,9 +41,9 @@ function chosenHead(trace, { rollout = false } = {}) {
   const asked_ = state.all().head ?? (rollout ? "mean" : "0");
   const head = Object.hasOwn(words, asked_) ? asked_ : state.number("head", heads);
   const controls = [
-    kinds.length > 1 ? choice("Which", kind, kinds.map((one) => [one, KINDS[one]]), (one) => state.go({ kind: one, layer: null })) : null,
-    choice("Layer", layer, mine.map((_, at) => [at, `layer ${at}`]), (at) => state.go({ layer: at })),
-    choice("Head", head, [...Array.from({ length: heads }, (_, at) => [at, `head ${at}`]), ...Object.entries(words)], (at) => state.go({ head: at })),
+    kinds.length > 1 ? choice("Which", kind, kinds.map((one) => [one, KINDS[one]]), (one) => state.go({ kind: one, layer: null, query: null, number: null })) : null,
+    choice("Layer", layer, mine.map((_, at) => [at, `layer ${at}`]), (at) => state.go({ layer: at, number: null })),
+    choice("Head", head, [...Array.from({ length: heads }, (_, at) => [at, `head ${at}`]), ...Object.entries(words)], (at) => state.go({ head: at, number: null })),
   ];
   return { home: mine[layer], homes: mine, kind, layer, head, controls };
 }

@@ -10,16 +10,8 @@ VIEWS.attention = {
   available: (trace) => homesOf(trace).length > 0,
 
   async show(trace, place) {
-    const homes = homesOf(trace);
-    const kinds = Object.keys(KINDS).filter((kind) => homes.some((home) => kindOf(home) === kind));
-    const kind = kinds.includes(state.all().kind) ? state.all().kind : kinds[0];
-    const mine = homes.filter((home) => kindOf(home) === kind);
-    const layer = state.number("layer", mine.length, mine.length - 1);
-    const home = mine[layer];
+    const { home, homes: mine, kind, layer, head, controls } = chosenHead(trace);
     const all = await Promise.all(mine.map((one) => trace.array(`${one}.weights`)));
-    const heads = all[layer].shape[0];
-    const asked_ = state.all().head ?? "0";
-    const head = ["mean", "max"].includes(asked_) ? asked_ : state.number("head", heads);
     const stages = STAGES.filter((stage) => trace.has(`${home}.${stage}`));
     const stage = ["mean", "max"].includes(head) ? "weights" : stages.includes(state.all().stage) ? state.all().stage : "weights";
     const tap = trace.taps.get(`${home}.weights`);
@@ -28,10 +20,7 @@ VIEWS.attention = {
     const query = state.all().query === undefined ? null : state.number("query", queries.length);
     place.append(
       el("div", { class: "steps" },
-        choice("Which", kind, kinds.map((one) => [one, KINDS[one]]), (one) => state.go({ kind: one, layer: null, query: null, number: null })),
-        choice("Layer", layer, mine.map((_, at) => [at, `layer ${at}`]), (at) => state.go({ layer: at, number: null })),
-        choice("Head", head, [...Array.from({ length: heads }, (_, at) => [at, `head ${at}`]), ["mean", "mean of the heads"], ["max", "largest of the heads"]],
-          (at) => state.go({ head: at, number: null })),
+        controls,
         choice("Step", stage, stages.map((one) => [one, one]), (one) => state.go({ stage: one, number: null }))),
       el("p", { class: "sentence" }, sentenceOf(weights, queries, keys, query)),
       el("div", { class: "beside" },
