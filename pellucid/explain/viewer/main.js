@@ -19,7 +19,8 @@ async function draw() {
     await bringTrace();
     if (mine !== drawing) return;
     const place = document.createElement("div");
-    if (view.trace) {
+    if (view.trace === null) place.append(el("h2", {}, "Give a text"), el("p", {}, "and see how the model reads it and what it answers."));
+    else {
       const known = Object.keys(VIEWS).filter((name) => VIEWS[name].available?.(view.trace) ?? true);
       const name = known.includes(state.all().view) ? state.all().view : known[0];
       place.append(el("h2", {}, VIEWS[name].title), el("p", { class: "hint" }, VIEWS[name].sentence));
