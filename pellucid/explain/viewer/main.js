@@ -88,7 +88,7 @@ window.addEventListener("hashchange", draw);
   if (view.live) {
     document.getElementById("ask").append(askField());
     const first = document.documentElement.dataset.text;
-    if (first && !state.all().text) history.replaceState(null, "", state.link({ text: first }));
+    if (first && !state.all().text) state.go({ text: first }, true);
   } else view.trace = embedded();
   window.pellucid = { view, expand };
   draw();
