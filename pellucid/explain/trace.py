@@ -148,7 +148,7 @@ class Trace:
         return len(self.taps)
 
     def _repr_mimebundle_(self, **asked: Any) -> dict[str, str]:
-        """How a notebook shows a trace: as the page, in a frame; as text where there is no HTML, or where it would be too large."""
+        """How a notebook shows a trace: as the page, in a frame; as text where there is no HTML, or too much of it."""
         from pellucid.explain.notebook import bundle
 
         return bundle(self)
