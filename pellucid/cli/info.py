@@ -104,6 +104,12 @@ def _inputs(config: RunConfig) -> str:
 
 def _shape(model: ModelConfig) -> str:
     layers = " + ".join(str(stack.n_layers) for stack in model.stacks().values())
+    own = model.recurrent
+    if own.cell != "none":
+        ways = ", read both ways" if own.bidirectional and "encoder" in model.architecture else ""
+        attention = f", attention {own.attention}" if model.architecture == "encoder-decoder" else ""
+        width = own.width(model.d_model)
+        return f"{own.cell} {model.architecture}, {layers} layers, d_model {model.d_model}, states of {width}{ways}{attention}"
     return (
         f"{model.architecture}, {layers} layers, d_model {model.d_model}, "
         f"{model.norm}-norm, {model.activation}, {model.positions} positions"
