@@ -31,24 +31,14 @@ function formula(text) {
       next += 1;
       return math("msqrt", group(")"));
     }
-<<<<<<< HEAD
-    if (token === "(") return math("mrow", bracket("("), group(")"), bracket(")"));
-    if (token === "[") return math("mrow", bracket("["), group("]"), bracket("]"));
-=======
     if (token === "(") return math("mrow", parenthesis("("), group(")"), parenthesis(")"));
-    if (token === "[") return math("mrow", math("mo", "["), group("]"), math("mo", "]"));
->>>>>>> main
+    if (token === "[") return math("mrow", parenthesis("["), group("]"), parenthesis("]"));
     if (/^\d/.test(token)) return math("mn", token);
     if (token === "-") return math("mo", "−");
     if (token === "..") return math("mo", "…");
     if (WORDS.has(token)) return math("mtext", ` ${token} `);
-<<<<<<< HEAD
-    if (token.endsWith("'")) return math("msup", math("mi", token.slice(0, -1)), math("mo", "′"));
-    return /^\p{L}/u.test(token) ? math("mi", token) : math("mo", token);
-=======
     if (token.endsWith("'")) return math("mrow", math("mi", token.slice(0, -1)), math("mtext", "′"));
-    return /^[A-Za-z]/.test(token) ? math("mi", token) : math("mo", token);
->>>>>>> main
+    return /^\p{L}/u.test(token) ? math("mi", token) : math("mo", token);
   }
 
   function parenthesis(text_) {
@@ -60,13 +50,6 @@ function formula(text) {
   const row = math("mrow");
   while (next < tokens.length) row.append(scripted());
   return math("math", row);
-}
-
-/** One that stays as high as a letter: an index inside would make it taller. */
-function bracket(text) {
-  const found = math("mo", text);
-  found.setAttribute("stretchy", "false");
-  return found;
 }
 
 /** What a tap is and how it is made: "symbol = formula", or the formula alone where it is its own symbol. */
