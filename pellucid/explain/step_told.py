@@ -63,8 +63,8 @@ def _finite(tree: Any) -> Any:
 
 
 def _fed(step: TrainingStep, at: int) -> str:
-    """What was read at a predicted position."""
-    return step.fed[at] if len(step.fed) == len(step.wanted) else "(the whole)"
+    """What was read at a predicted position; empty where one output is for the whole."""
+    return step.fed[at] if len(step.fed) == len(step.wanted) else ""
 
 
 def lines(step: TrainingStep, look: Any) -> Iterator[str]:
@@ -78,7 +78,8 @@ def lines(step: TrainingStep, look: Any) -> Iterator[str]:
     yield ""
     yield f"  {padded('fed', 16)} {padded('wanted', 16)} {'probability':>11} {'loss':>9}"
     for at, wanted in enumerate(step.wanted):
-        yield f"  {padded(_fed(step, at), 16)} {padded(wanted, 16)} {step.probabilities[at]:11.4f} {step.losses[at]:9.4f}"
+        fed = _fed(step, at) or "(the whole)"
+        yield f"  {padded(fed, 16)} {padded(wanted, 16)} {step.probabilities[at]:11.4f} {step.losses[at]:9.4f}"
     yield f"mean loss {step.loss:.4f} nats a token"
     yield ""
     yield "gradient of the mean loss at every tap"

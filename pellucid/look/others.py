@@ -58,10 +58,12 @@ class Others:
         }
 
     def others(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """What there is: ``checkpoints`` (steps), those with the state of Adam (``moments``), why there are none (``reason``),
-        and the name of the ``second`` model."""
+        """What there is: ``checkpoints`` by their steps, those with the state of Adam (``moments``), ``steps`` of the run,
+        why there are no checkpoints (``reason``), and the name of the ``second`` model."""
         found, reason = self._kept()
-        return {"checkpoints": list(found), "moments": self._moments(), "reason": reason, "second": self.name or None}
+        steps = self.desk.loaded.config.training.steps
+        told = {"checkpoints": list(found), "moments": self._moments(), "steps": steps}
+        return {**told, "reason": reason, "second": self.name or None}
 
     def other(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """A trace of attention weights and probabilities, without its numbers, and the ``id`` to ask for these.

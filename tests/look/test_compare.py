@@ -131,6 +131,24 @@ def test_what_cannot_be_compared_is_said(learnt: Path) -> None:
     assert Others(desk).others({})["checkpoints"] == []
 
 
+def test_the_command_takes_a_second_model(learnt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pellucid.cli.main import main
+
+    told: list[dict[str, Any]] = []
+
+    def once(server: Server) -> None:
+        told.append(server.answers["/api/others"]({}))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Server, "serve_forever", once)
+    with pytest.raises(SystemExit) as left:
+        main(["look", str(learnt), "--with", str(learnt / "model"), "--no-browser"])
+    assert left.value.code in (0, None)
+    assert told == [
+        {"checkpoints": [150, 200], "moments": [150, 200], "steps": 200, "reason": None, "second": str(learnt / "model")}
+    ]
+
+
 def test_a_file_says_what_it_needs(looking: Open, exported: str) -> None:
     page = looking(exported, "view=compare")
     assert "pellucid look RUN" in page.main()

@@ -15,9 +15,9 @@ function once(path, question, make = (answer) => answer) {
   return answers.get(key);
 }
 
-/** What there is beside the model: { checkpoints: steps, moments: those with the state of Adam, reason: why there are none, second: a name or null }. */
+/** What there is beside the model: { checkpoints: steps, moments: those with the state of Adam, steps: of the whole run, reason: why there are none, second: a name or null }. */
 function others() {
-  return view.live ? once("/api/others", {}) : Promise.resolve({ checkpoints: [], moments: [], reason: OFFLINE, second: null });
+  return view.live ? once("/api/others", {}) : Promise.resolve({ checkpoints: [], moments: [], steps: 0, reason: OFFLINE, second: null });
 }
 
 const OFFLINE = "this page is a file without its model: open the run itself with “pellucid look RUN”";

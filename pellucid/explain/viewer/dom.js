@@ -65,6 +65,11 @@ function visible(name) {
   return name === "" ? "(empty)" : name.replace(/ /g, "␣").replace(/\n/g, "↵").replace(/\t/g, "⇥");
 }
 
+/** A token as it is read, where one output may be for the whole: then nothing is named. */
+function readAs(name) {
+  return name === "" ? "(the whole)" : visible(name);
+}
+
 /** Red, green and blue of a number between ends: white at zero, blue above it, orange below. What is no number is grey. */
 function colour(value, most) {
   if (!Number.isFinite(value)) return [225, 225, 225];

@@ -115,7 +115,7 @@ async function differences(first, second) {
     section.append(el("p", { class: "hint" }, `Positions cannot be compared one by one: ${error.message}`));
     return section;
   }
-  const rows = found.positions.slice(0, POSITIONS).map((one, at) => [visible(one.name) || "(the whole)", String(at), one.kl ?? Infinity,
+  const rows = found.positions.slice(0, POSITIONS).map((one, at) => [readAs(one.name), String(at), one.kl ?? Infinity,
     one.changes.map((change, number) => [number ? ", " : "", el("bdi", {}, visible(change.name)), ` ${shown(change.before)} → ${shown(change.after)}`])]);
   section.append(
     el("p", { class: "formula" }, formula("KL = Σ p' log(p' / p)"), ": how far the second distribution, p′, is from the first, p, in nats"),

@@ -30,7 +30,7 @@ async function through(all) {
     el("p", {}, `${name(at)} says: `, el("strong", { dir: "auto", "data-said": "" }, chosen.output ?? "(nothing)")),
     el("p", { class: "formula" }, formula("loss = - log(p)"), `: of each token, in nats, without smoothing; their mean is ${shown(chosen.loss)}`),
     table(`What is wanted, and how probable: ${name(at)}`, ["read", "wanted", "probability#", "loss#"],
-      chosen.wanted.slice(0, TOKENS).map((wanted, number) => [visible(chosen.fed[number]) || "(the whole)", visible(wanted), chosen.probabilities[number], chosen.losses[number]]), { "data-wanted": "" }),
+      chosen.wanted.slice(0, TOKENS).map((wanted, number) => [readAs(chosen.fed[number]), visible(wanted), chosen.probabilities[number], chosen.losses[number]]), { "data-wanted": "" }),
     cutOf(chosen.wanted.length, TOKENS, "tokens"),
     await attentionOf(chosen.trace),
     ...history(steps, at, asking, chosen.wanted),
@@ -112,7 +112,7 @@ async function stepPart(found) {
   const fields = form("Open the step", [["Text", "step_text", "empty: an example of training"], ["Output", "step_output", "what is to be said of it"]], { opened: "yes" }, !view.live);
   if (!view.live) return [told, fields, el("p", { class: "hint" }, `This needs the model: ${OFFLINE}.`)];
   const kept = [["", "as step 1, Adam beginning anew"], ...found.moments.map((step) => [step, `after step ${step}`])];
-  const after = String(state.all().after ?? kept.at(-1)[0]);
+  const after = String(state.all().after ?? (found.moments.findLast((step) => step < found.steps) ?? kept.at(-1)[0]));
   const controls = [told, el("div", { class: "steps" }, kept.length > 1 ? choice("Taken", after, kept, (step) => state.go({ after: step })) : null), fields];
   if (state.all().opened !== "yes") return controls;
   try {
@@ -131,7 +131,7 @@ function stepShown(step) {
     el("p", { class: "formula" }, formula("y = 1 - ε + ε / V"), ` = ${shown(smoothing.wanted)} for what is wanted, `, formula("ε / V"), ` = ${shown(smoothing.other)} for each of the other ${(smoothing.outputs - 1).toLocaleString("en")}; ε = ${smoothing.share}, V = ${smoothing.outputs.toLocaleString("en")}`),
     el("p", { class: "formula" }, formula("loss = - Σ y log(p)")),
     table("What the model reads at each position, and what it is to say there: for a text that is written the same tokens, one place on", ["read", "wanted", "probability#", "loss#"],
-      step.wanted.slice(0, TOKENS).map((wanted, at) => [visible(step.fed[at]), visible(wanted), step.probabilities[at], step.losses[at]]), { "data-step-tokens": "" }),
+      step.wanted.slice(0, TOKENS).map((wanted, at) => [readAs(step.fed[at]), visible(wanted), step.probabilities[at], step.losses[at]]), { "data-step-tokens": "" }),
     cutOf(step.wanted.length, TOKENS, "tokens"),
     el("p", {}, `The mean loss: ${shown(step.loss)} nats.`),
     el("h4", {}, "2. The gradient"),
