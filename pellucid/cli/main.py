@@ -35,6 +35,7 @@ from pellucid.cli.fill import fill
 from pellucid.cli.generate import generate
 from pellucid.cli.import_ import import_
 from pellucid.cli.info import info
+from pellucid.cli.look import look
 from pellucid.cli.options import DEBUG, common
 from pellucid.cli.plot import plot
 from pellucid.cli.tag import tag
@@ -50,8 +51,24 @@ def pellucid() -> None:
     """The Transformer, clear enough to see through: train it, use it, look inside it."""
 
 
-_USING = (translate, generate, classify, fill, tag, caption, vectors)
-for _verb in (train, *_USING, evaluate, explain, info, plot, data, import_, export):
+for _verb in (
+    train,
+    translate,
+    generate,
+    classify,
+    fill,
+    tag,
+    caption,
+    vectors,
+    evaluate,
+    explain,
+    look,
+    info,
+    plot,
+    data,
+    import_,
+    export,
+):
     pellucid.add_command(_verb)
 
 
