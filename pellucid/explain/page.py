@@ -26,8 +26,8 @@ from pellucid.explain.trace import Array, Trace
 from pellucid.explain.wiring import wires_of
 
 LIMIT = 25 * 2**20  # bytes of numbers in a file
-SCRIPTS = ("dom", "state", "data", "formula", "views", "matrix", "number", "diagram")
-VIEWS = ("walk", "attention")
+SCRIPTS = ("dom", "state", "data", "formula", "views", "matrix", "number", "diagram", "chances", "writing")
+VIEWS = ("walk", "attention", "next", "beam")
 
 
 def html(trace: Trace, limit: int = LIMIT) -> str:

@@ -113,6 +113,7 @@ class Trace:
         edits: what was changed, in words.
         edited: names of the taps that an edit changed.
         about: the model's configuration as a tree.
+        writing: how the output was found, see :func:`pellucid.explain.explain.told`; empty where nothing is written.
         model: that computed it; ``None`` in a trace that was read from a file.
     """
 
@@ -126,6 +127,7 @@ class Trace:
     edits: tuple[str, ...] = ()
     edited: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
+    writing: Mapping[str, Any] = field(default_factory=dict)
     model: Any = field(default=None, repr=False)
 
     def __getitem__(self, name: str) -> Tapped:
