@@ -82,6 +82,7 @@ def finish(
         max_bytes=max_bytes,
     )
     trace.steps, trace.output = tuple(steps), output
+    trace.source_name = subject.source_name
     found_steps = tapped_steps(steps).items()
     trace.taps.update({name: tap for name, tap in found_steps if any(fnmatchcase(name, pattern) for pattern in taps)})
     if isinstance(subject.model, EncoderOnly) and "logits" in trace and trace["logits"].array.ndim == 1:
