@@ -111,6 +111,11 @@ function slider(label, value, { min, max, step, text = String }, change) {
   return el("label", { class: "field" }, el("span", {}, label), input, output);
 }
 
+/** A box whose contents may be larger than it; the keyboard can reach and scroll it. */
+function scrolling(...children) {
+  return el("div", { class: "scroll", tabindex: 0 }, children);
+}
+
 function button(text, press, attributes = {}) {
   return el("button", { type: "button", "data-key": `button ${text}`, onclick: press, ...attributes }, text);
 }
