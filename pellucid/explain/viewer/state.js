@@ -42,6 +42,12 @@ const state = {
     window.dispatchEvent(new Event("hashchange"));
   },
 
+  /** Note values in the address without a new drawing: of a slider whose view draws what depends on it by itself. */
+  keep(changes) {
+    if (framed) held = state.link(changes);
+    else history.replaceState(null, "", state.link(changes));
+  },
+
   /** A whole number of the state, held within 0 and size - 1. */
   number(key, size, fallback = 0) {
     const value = Number.parseInt(state.all()[key] ?? fallback, 10);
