@@ -27,7 +27,21 @@ from pellucid.explain.trace import Array, Trace
 from pellucid.explain.wiring import wires_of
 
 LIMIT = 25 * 2**20  # bytes of numbers in a file
-SCRIPTS = ("dom", "state", "data", "formula", "views", "matrix", "number", "diagram", "chances", "writing", "vectors", "curves")
+SCRIPTS = (
+    "dom",
+    "state",
+    "data",
+    "formula",
+    "views",
+    "matrix",
+    "number",
+    "recurrent",
+    "diagram",
+    "chances",
+    "writing",
+    "vectors",
+    "curves",
+)
 VIEWS = ("walk", "attention", "next", "beam", "embeddings", "positions")
 
 
