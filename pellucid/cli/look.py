@@ -26,9 +26,10 @@ def look(model: Path, text: str | None, second: Path | None, port: int, browser:
     from pellucid.look.others import Others
     from pellucid.look.server import Server
     from pellucid.tasks.load import load
+    from pellucid.tasks.needs import need
 
-    desk = Desk(load(model))
-    others = Others(desk, model, load(second) if second else None, str(second or ""))
+    desk = Desk(need(load(model), "explain", model))
+    others = Others(desk, model, need(load(second), "explain", second) if second else None, str(second or ""))
     with Server(desk, port, text, others.answers) as server:
         click.echo(f"{server.url}  (Ctrl-C stops)")
         if browser:

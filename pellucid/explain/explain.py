@@ -6,7 +6,9 @@ Shapes: S source positions, T target positions.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import asdict
 from fnmatch import fnmatchcase
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,6 +84,9 @@ def finish(
         max_bytes=max_bytes,
     )
     trace.steps, trace.output = tuple(steps), output
+    if subject.writing is not None:
+        trace.writing = told(subject.writing, found)
+    trace.source_name = subject.source_name
     found_steps = tapped_steps(steps).items()
     trace.taps.update({name: tap for name, tap in found_steps if any(fnmatchcase(name, pattern) for pattern in taps)})
     if subject.asked:
@@ -124,6 +129,28 @@ def written_by(writing: Writing, found: Hypothesis | None) -> tuple[int, ...]:
         return writing.given
     assert found is not None
     return (*found.ids, *([writing.end] if found.reason == "end" and writing.end is not None else []))
+
+
+def told(writing: Writing, found: Hypothesis | None) -> dict[str, Any]:
+    """How an output was found, as JSON has it.
+
+    ``decoding``: the search, as in a recipe. ``prompt``: how many tokens the decoder read before it wrote the first, so that
+    row ``prompt - 1 + i`` of the logits is step i. ``ids``: of the written tokens, with the end token where it came.
+    ``prefix``: those that the output had to begin with. ``forbidden``, ``end``, ``limit``, ``seed``: as of :class:`Writing`.
+    ``given``: the output was not searched for. ``reason``, ``log_probability``, ``score``: of the output, else ``None``.
+    """
+    return {
+        "decoding": asdict(writing.decoding),
+        "prompt": len(writing.prompt),
+        "ids": list(written_by(writing, found)),
+        "prefix": list(writing.prefix),
+        "forbidden": sorted(writing.forbidden),
+        "end": writing.end,
+        "limit": writing.limit,
+        "seed": writing.seed,
+        "given": writing.given is not None,
+        **{key: getattr(found, key, None) for key in ("reason", "log_probability", "score")},
+    }
 
 
 def tapped_steps(steps: Sequence[Step]) -> dict[str, Tapped]:

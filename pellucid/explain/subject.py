@@ -59,6 +59,7 @@ class Subject:
         writing: ``None`` for encoders that stand alone.
         asked: positions of the encoder whose outputs count: the first tokens of words to be tagged, gaps; empty: all.
         words: of a text that is tagged word by word.
+        source_name: tokens of the source to what they are read as; ``None`` where it is no text.
     """
 
     model: AnyModel
@@ -72,3 +73,4 @@ class Subject:
     writing: Writing | None = None
     asked: tuple[int, ...] = ()
     words: tuple[str, ...] = ()
+    source_name: Callable[[Sequence[int]], list[str]] | None = None
