@@ -128,7 +128,7 @@ function button(text, press, attributes = {}) {
 
 /** Rows of a name, a bar as long as its share, and the share: [name, share] pairs. A name is text or an element. */
 function bars(caption, rows, attributes = {}) {
-  return el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption, ...attributes }, el("table", { class: "plain bars" }, el("caption", {}, caption),
+  return el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption, ...attributes }, el("table", { class: "plain shares" }, el("caption", {}, caption),
     rows.map(([name, share]) => el("tr", {}, el("th", { scope: "row", dir: "auto" }, name),
       el("td", { class: "bar", "aria-hidden": "true" }, el("span", { style: `width:${(100 * Math.min(Math.max(share, 0), 1)).toFixed(2)}%` })),
       el("td", { class: "digits", "data-value": share }, shown(share))))));
