@@ -24,8 +24,9 @@ Task = Literal[
     "denoising",
     "picture_classification",
     "captioning",
+    "word_vectors",
 ]
-Architecture = Literal["encoder-decoder", "encoder", "decoder", "rnn", "gru", "lstm"]
+Architecture = Literal["encoder-decoder", "encoder", "decoder", "rnn", "gru", "lstm", "vectors"]
 NormOrder = Literal["post", "pre"]
 Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "glu", "reglu", "geglu", "geglu_tanh", "swiglu"]
 Attention = Literal["dot", "dot-unscaled", "additive"]
@@ -280,7 +281,7 @@ class ModelConfig:
             squares = self.picture.n_patches + (self.head.pool == "class")
             text = f"must be at least {squares}: the squares of a picture (picture.patch) and the class token (head.pool)"
             rules.require(self.max_length >= squares, "max_length", f"{text}, is {self.max_length}")
-        if self.positions == "sinusoidal":
+        if self.positions == "sinusoidal" and self.stacks():
             rules.require(self.d_model % 2 == 0, "d_model", "must be even for sinusoidal positions")
 
     @property
@@ -489,13 +490,37 @@ class CorruptionConfig:
 
 
 @dataclass(frozen=True)
+class WordVectorsConfig:
+    """One vector a word, learnt from plain text (Mikolov et al., 2013), or from its parts too (Bojanowski et al., 2017)."""
+
+    objective: Literal["skip_gram", "cbow"] = "skip_gram"  # skip_gram: a word tells its neighbours; cbow: their mean tells it
+    window: int = 5  # farthest neighbour, in words; for each word drawn anew, from 1 up to this
+    negatives: int = 5  # noise words for each neighbour
+    noise: float = 0.75  # noise words are drawn by their counts to this power
+    subsample: float = 1e-4  # words with a larger share f of the text stay with probability sqrt(subsample / f); 0: all stay
+    buckets: int = 0  # rows of the table that parts of words (n-grams of characters) share by their hash; 0: whole words only
+    shortest: int = 3  # characters of a part, the marks < and > around a word included
+    longest: int = 6  # the same, at most
+
+    def __post_init__(self) -> None:
+        rules = _Rules()
+        rules.at_least(self, 1, "window", "negatives", "shortest")
+        rules.at_least(self, 0, "noise", "subsample", "buckets")
+        text = f"must be at least shortest = {self.shortest}, is {self.longest}"
+        rules.require(self.longest >= self.shortest, "longest", text)
+        rules.finish()
+
+
+@dataclass(frozen=True)
 class StartConfig:
-    """What a run begins from: nothing, or a model that has been trained or imported."""
+    """What a run begins from: nothing, a model that has been trained or imported, or word vectors for its embedding."""
 
     model: str | None = None  # directory of a model or run, whose weights and tokenizer are taken; null: begin from nothing
     freeze: tuple[str, ...] = ()  # weights that stay as they are, by name, with * and ?: "encoder.*"
     lora_rank: int = 0  # train only two thin matrices beside each projection, this wide; 0: train the weights themselves
     lora_alpha: float = 16.0  # their product counts alpha / rank times
+    vectors: str | None = None  # word vectors that the embedding begins with: a file, or a run of the task word_vectors
+    freeze_vectors: bool = False  # the embedding stays as it begins
 
     def __post_init__(self) -> None:
         rules = _Rules()
@@ -503,6 +528,10 @@ class StartConfig:
         rules.require(self.lora_alpha > 0, "lora_alpha", f"must be above 0, is {self.lora_alpha}")
         text = "there is nothing to adapt or to keep without start.model"
         rules.require(self.model is not None or not (self.freeze or self.lora_rank), "model", text)
+        text = "not with start.model, which brings its own embedding"
+        rules.require(self.vectors is None or self.model is None, "vectors", text)
+        text = "there are none to freeze without start.vectors"
+        rules.require(self.vectors is not None or not self.freeze_vectors, "freeze_vectors", text)
         rules.finish()
 
 
@@ -531,6 +560,7 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
+    word_vectors: WordVectorsConfig = field(default_factory=WordVectorsConfig)
     start: StartConfig = field(default_factory=StartConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
@@ -549,6 +579,7 @@ class RunConfig:
         joint = self.text.joint or self.text.tokenizer == "imported"  # Marian cuts each language by itself, into one list
         rules.require(self.model.tie != "all" or joint, "model.tie", '"all" needs text.joint: true')
         self._check_task(rules)
+        self._check_vectors(rules)
         rules.finish()
 
     @property
@@ -583,6 +614,24 @@ class RunConfig:
         if kind.classes:
             rules.require(model.tie == "none", "model.tie", f'the task {task} needs "none": its outputs are no words')
 
+    def _check_vectors(self, rules: _Rules) -> None:
+        """What word vectors ask for, those that are learnt and those that an embedding begins with."""
+        kind, model, start = KINDS[self.task], self.model, self.start
+        if kind.architecture == "vectors":
+            rules.require(model.tie == "none", "model.tie", f'the task {self.task} needs "none": it learns two tables')
+            rules.require(self.text.tokenizer == "word", "text.tokenizer", f'the task {self.task} needs "word"')
+            nothing = start.model is None and start.vectors is None
+            rules.require(nothing, "start", f"the task {self.task} begins from nothing: leave out start.model, start.vectors")
+        if start.vectors is None:
+            return
+        text = f"the task {self.task} embeds no words"
+        rules.require(not (kind.pictures and kind.classes), "start.vectors", text)
+        text = f"no piece of a vocabulary of text.tokenizer {self.text.tokenizer} is a word"
+        rules.require(self.text.tokenizer in ("word", "bpe", "unigram"), "start.vectors", text)
+        tied = model.tie == "all" or (model.tie == "decoder" and model.architecture != "encoder")
+        text = f'with model.tie: {model.tie} the embedding is the output matrix too: set model.tie to "embeddings" or "none"'
+        rules.require(not (start.freeze_vectors and tied), "start.freeze_vectors", text)
+
 
 @dataclass(frozen=True)
 class TaskKind:
@@ -605,5 +654,6 @@ KINDS: dict[str, TaskKind] = {
     "denoising": TaskKind("encoder-decoder", ("loss",)),
     "picture_classification": TaskKind("encoder", ("accuracy",), pools=True, classes=True, pictures=True),
     "captioning": TaskKind("encoder-decoder", ("exact", "bleu"), pictures=True, samples=True),
+    "word_vectors": TaskKind("vectors", ("loss",)),
 }
 _NEEDS_PICTURES = {True: "must be above 0: the task reads pictures", False: "must be 0: the task reads text"}

@@ -70,6 +70,7 @@ def decoding(subject: Subject, edits: Sequence[Edit] = ()) -> Generator[Step, No
         limits=torch.tensor([writing.limit]),
         forbidden=writing.forbidden,
         seeds=[writing.seed],
+        prefixes=[writing.prefix] if writing.prefix else None,
         rules=[onlooker],
     )
     total, number = 0.0, -1

@@ -15,7 +15,19 @@ import numpy as np
 
 from pellucid.explain import recurrent_formulas as recurrent
 from pellucid.explain.attention_formulas import ATTENTION, softmax
-from pellucid.explain.numbers import Formula, MissingTapError, Numbers, Place, before, into, places
+from pellucid.explain.numbers import (
+    Formula,
+    Numbers,
+    Place,
+    before,
+    embedded,
+    features,
+    into,
+    norm_input,
+    norm_module,
+    places,
+    scored,
+)
 from pellucid.explain.positions import added
 from pellucid.explain.trace import Array
 
@@ -61,12 +73,7 @@ def embed_types(n: Numbers, at: Place) -> Array:
 
 def embed_sum(n: Numbers, at: Place) -> Array:
     """Everything that the embedding box adds up."""
-    name = f"{at.stack}.embed."
-    first = n.maybe(f"{name}patches") if n.config.picture.patch and at.stack == "encoder" else n.tap(f"{name}scaled")
-    if first is None:
-        raise MissingTapError(f"{name}patches")
-    parts = [n.maybe(name + part) for part in ("positions", "types")]
-    return first + sum((part for part in parts if part is not None), np.zeros(()))
+    return sum((n.tap(name) for name in embedded(n, at)), np.zeros(()))
 
 
 def embed_out(n: Numbers, at: Place) -> Array:
@@ -79,47 +86,28 @@ def embed_out(n: Numbers, at: Place) -> Array:
 
 def residual(n: Numbers, at: Place) -> Array:
     sublayer = at.step.removesuffix("_residual")
-    return before(n, at, sublayer) + n.tap(f"{at.home}.{sublayer}.out")
+    return n.tap(before(n, at, sublayer)) + n.tap(f"{at.home}.{sublayer}.out")
 
 
-def norm_input(n: Numbers, at: Place) -> Array:
-    """What a norm receives, and the module that has its gain."""
-    if at.part == "embed.norm":
-        return embed_sum(n, at)
-    if at.stack == "head":
-        return n.tap("head.hidden")
-    if at.layer < 0:
-        return n.tap(f"{at.stack}.layers.{len(_layers(n, at)) - 1}.out")
-    sublayer = at.part.removesuffix("_norm")
-    return before(n, at, sublayer) if n.pre else n.tap(f"{at.home}.{sublayer}_residual")
-
-
-def _layers(n: Numbers, at: Place) -> range:
-    return range(n.config.stacks()[at.stack].n_layers)
-
-
-def norm_module(at: Place) -> str:
-    """The module that normalises at this place."""
-    if at.stack == "head":
-        return "head.transform.norm"
-    if at.layer < 0:
-        return f"{at.stack}.{at.part}"
-    return f"{at.home}.{at.part.removesuffix('_norm').replace('ffn', 'feed_forward')}_residual.norm"
+def normed(n: Numbers, at: Place) -> Array:
+    """What a norm receives."""
+    name = norm_input(n, at)
+    return n.tap(name) if name else embed_sum(n, at)
 
 
 def norm_mean(n: Numbers, at: Place) -> Array:
-    return norm_input(n, at).mean(-1, keepdims=True)
+    return normed(n, at).mean(-1, keepdims=True)
 
 
 def norm_std(n: Numbers, at: Place) -> Array:
-    x = norm_input(n, at)
+    x = normed(n, at)
     if n.config.norm_kind == "layer":
         x = x - n.tap(f"{at.name.rpartition('.')[0]}.mean")
     return np.sqrt(np.square(x).mean(-1, keepdims=True) + n.config.norm_epsilon)
 
 
 def norm_normalized(n: Numbers, at: Place) -> Array:
-    x, place = norm_input(n, at), at.name.rpartition(".")[0]
+    x, place = normed(n, at), at.name.rpartition(".")[0]
     if n.config.norm_kind == "layer":
         x = x - n.tap(f"{place}.mean")
     return x / n.tap(f"{place}.std")
@@ -137,7 +125,7 @@ def norm_out(n: Numbers, at: Place) -> Array:
 
 def ffn_linear(module: str) -> Formula:
     def formula(n: Numbers, at: Place) -> Array:
-        return n.linear(f"{at.home}.feed_forward.{module}", into(n, at, "ffn"))
+        return n.linear(f"{at.home}.feed_forward.{module}", n.tap(into(n, at, "ffn")))
 
     return formula
 
@@ -194,7 +182,7 @@ def layer_out(n: Numbers, at: Place) -> Array:
 
 
 def stack_out(n: Numbers, at: Place) -> Array:
-    return n.tap(f"{at.stack}.norm.out" if n.pre else f"{at.stack}.layers.{len(_layers(n, at)) - 1}.out")
+    return n.tap(f"{at.stack}.norm.out" if n.pre else f"{at.stack}.layers.{n.config.stacks()[at.stack].n_layers - 1}.out")
 
 
 def pooled(n: Numbers, at: Place) -> Array:
@@ -206,15 +194,8 @@ def pooled(n: Numbers, at: Place) -> Array:
     return recurrent.mean(x, real)
 
 
-def _features(n: Numbers) -> Array:
-    """The last vectors, before the head's own layer."""
-    if n.config.head.pool != "none":
-        return n.tap("pooled")
-    return n.tap("encoder.out" if n.config.architecture == "encoder" else "decoder.out")
-
-
 def head_dense(n: Numbers, at: Place) -> Array:
-    return n.linear("head.transform.dense", _features(n))
+    return n.linear("head.transform.dense", n.tap(features(n)))
 
 
 def head_hidden(n: Numbers, at: Place) -> Array:
@@ -222,10 +203,8 @@ def head_hidden(n: Numbers, at: Place) -> Array:
 
 
 def logits(n: Numbers, at: Place) -> Array:
-    last = {"none": "", "dense": "head.hidden", "norm": "head.norm.out"}[n.config.head.transform]
-    x = n.tap(last) if last else _features(n)
     shift: Any = n.weights("head.bias")
-    found = x * (n.config.d_model**-0.5 if n.config.head.scale else 1.0) @ n.matrix("output").T
+    found = n.tap(scored(n)) * (n.config.d_model**-0.5 if n.config.head.scale else 1.0) @ n.matrix("output").T
     return found if shift is None else found + shift
 
 

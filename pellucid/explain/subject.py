@@ -28,6 +28,7 @@ class Writing:
         forbidden: tokens that are never chosen.
         seed: of what is drawn.
         decode: tokens to text.
+        prefix: tokens that the output begins with; the search goes on from there.
         given: an output to be fed instead of a search: its tokens, with the end token where it counts.
     """
 
@@ -38,6 +39,7 @@ class Writing:
     decode: Callable[[Sequence[int]], str]
     forbidden: tuple[int, ...] = ()
     seed: int = 0
+    prefix: tuple[int, ...] = ()
     given: tuple[int, ...] | None = None
 
 

@@ -37,6 +37,7 @@ from pellucid.model.recurrent_models import RecurrentEncoderDecoder, RecurrentEn
 from pellucid.model.recurrent_stacks import Bridge, MemoryAttention, RecurrentDecoder, RecurrentEncoder
 from pellucid.model.residual import LayerNorm, Norm, Residual, RMSNorm
 from pellucid.model.transformer import DecoderOnly, EncoderDecoder, EncoderOnly, Transformer
+from pellucid.model.word_vectors import WordVectors, build_word_vectors
 
 MakeLinear = Callable[..., nn.Module]
 
@@ -59,6 +60,11 @@ def build(config: ModelConfig, linear: MakeLinear = nn.Linear) -> Transformer:
     return {"encoder-decoder": _encoder_decoder, "encoder": _encoder_only, "decoder": _decoder_only}[config.architecture](
         config, linear
     )
+
+
+def build_any(config: ModelConfig, linear: MakeLinear = nn.Linear) -> Transformer | WordVectors:
+    """The same where word vectors, which are no Transformer, may be described as well."""
+    return build_word_vectors(config) if config.architecture == "vectors" else build(config, linear)
 
 
 def _encoder_decoder(config: ModelConfig, linear: MakeLinear) -> EncoderDecoder:
@@ -120,6 +126,8 @@ def initialise(model: nn.Module, seed: int) -> None:
             bound = 1.0 / math.sqrt(module.hidden_size)
             for weight in module.parameters():
                 nn.init.uniform_(weight, -bound, bound, generator=generator)
+        elif isinstance(module, WordVectors):
+            module.initialise(generator)
         elif isinstance(module, Head):
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -24,7 +24,9 @@ from pellucid.tasks.windows import begun
 TOKENS = 20  # that a language model writes where nothing is said
 
 
-def subject_of(loaded: Any, given: Any, *, output: str | None, tokens: int | None, seed: int, **ways: Any) -> Subject:
+def subject_of(
+    loaded: Any, given: Any, *, output: str | None, tokens: int | None, seed: int, prefix: Sequence[int] = (), **ways: Any
+) -> Subject:
     """The subject of a trace.
 
     Args:
@@ -33,6 +35,7 @@ def subject_of(loaded: Any, given: Any, *, output: str | None, tokens: int | Non
         output: a text to be fed instead of what the model would write.
         tokens: most tokens to write; ``None``: as the task has it.
         seed: of what is drawn.
+        prefix: ids of the tokens that the output begins with.
         ways: to search or to draw, see :class:`pellucid.tasks.request.Request`.
 
     Raises:
@@ -40,15 +43,19 @@ def subject_of(loaded: Any, given: Any, *, output: str | None, tokens: int | Non
         DataError: an empty text.
     """
     task = loaded.config.task
+    if task not in _WRITERS and task not in _READERS:
+        raise UsageError("this model is a table: nothing is computed that could be explained", found=task)
     if isinstance(given, str) and not given.strip() and task != "language_modelling":
         raise DataError("an empty text has no numbers", advice="give a sentence")
     writes = task in _WRITERS
-    if not writes and (output is not None or tokens is not None or any(way is not None for way in ways.values())):
+    if not writes and (output is not None or tokens is not None or prefix or any(way is not None for way in ways.values())):
         raise UsageError("this model writes nothing, so there is no output to search for", found=task)
     subject: Subject = (_WRITERS if writes else _READERS)[task](loaded, given)
     if subject.writing is None:
         return subject
-    writing = replace(subject.writing, decoding=Request(**ways).decoding(loaded.config.decoding), seed=seed)
+    writing = replace(
+        subject.writing, decoding=Request(**ways).decoding(loaded.config.decoding), seed=seed, prefix=tuple(prefix)
+    )
     if tokens is not None:
         writing = replace(writing, limit=_limit(loaded, tokens, writing))
     if output is not None:

@@ -154,7 +154,9 @@ class Loaded(Generic[ModelType]):
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
+        min_p: float | None = None,
         seed: int = 0,
+        prefix: Sequence[int] = (),
         max_bytes: int = 2**28,
     ) -> Trace:
         """Every number of the model on one text or picture: see :class:`pellucid.explain.trace.Trace`.
@@ -165,7 +167,8 @@ class Loaded(Generic[ModelType]):
             edits: what to change on the way, see :mod:`pellucid.explain.edits`.
             output: a text that is fed in place of what the model would write.
             tokens: most tokens to write; ``None``: as the recipe says, of a language model 20.
-            beams, temperature, top_k, top_p, seed: ``None``: as the recipe says, see :class:`pellucid.tasks.request.Request`.
+            beams, temperature, top_k, top_p, min_p, seed: as the recipe says, see :class:`pellucid.tasks.request.Request`.
+            prefix: ids of the tokens that the output begins with; the search goes on from there.
             max_bytes: of what is kept.
 
         Raises:
@@ -175,8 +178,8 @@ class Loaded(Generic[ModelType]):
         from pellucid.explain.explain import explain
         from pellucid.tasks.explaining import subject_of
 
-        ways = {"beams": beams, "temperature": temperature, "top_k": top_k, "top_p": top_p}
-        subject = subject_of(self, given, output=output, tokens=tokens, seed=seed, **ways)
+        ways = {"beams": beams, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+        subject = subject_of(self, given, output=output, tokens=tokens, seed=seed, prefix=prefix, **ways)
         return explain(subject, taps=taps, edits=edits, max_bytes=max_bytes)
 
 

@@ -58,6 +58,29 @@ def _kind(model: ModelConfig) -> str:
     return f"A recurrent network ({own.cell.upper()}{attention})"
 
 
+def vectors_card(config: RunConfig, dev_scores: Mapping[str, float]) -> str:
+    """The same for word vectors."""
+    model, how = config.model, config.word_vectors
+    parts = f", with parts of words in {how.buckets:,} buckets" if how.buckets else ""
+    rows = "".join(f"| {name} | {value:.4f} |\n" for name, value in dev_scores.items())
+    return f"""# Word vectors
+
+{model.target_vocabulary:,} words, {model.d_model} numbers each, learnt with pellucid {__version__} \
+({how.objective}, window {how.window}, {how.negatives} noise words{parts}).
+
+- **Data**: {_corpus(config.data)}
+- **Limits**: words that stand in like places are near each other, opposites too; what the text takes for granted is in them.
+
+| dev split | score |
+|---|---|
+{rows}
+Learn them again: `pellucid train config.yaml --out DIR`, with the `config.yaml` of the run. Use them:
+
+    pellucid vectors DIR --neighbours WORD
+    pellucid vectors DIR --out vectors.txt
+"""
+
+
 def _corpus(data: DataConfig) -> str:
     """What the model learnt from, and under which licence."""
     if data.corpus == "builtin":

@@ -1,0 +1,118 @@
+"""What the page can ask of a model: each question is an object of texts, as an address has them, each answer an object."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from pellucid.base.errors import UsageError
+from pellucid.explain.page import arrays_of, as_numbers, told_of, weights_of
+from pellucid.explain.trace import Array, Trace
+
+KEPT = 2**29  # bytes of traces that are kept for their numbers
+_NUMBERS: dict[str, Callable[[str], float]] = {
+    **dict.fromkeys(("beams", "top_k", "seed", "tokens"), int),
+    **dict.fromkeys(("temperature", "top_p", "min_p"), float),
+}
+
+
+class Desk:
+    """A loaded model that answers the page, one question at a time.
+
+    Args:
+        loaded: the using side of a task.
+    """
+
+    def __init__(self, loaded: Any) -> None:
+        self.loaded = loaded
+        self._traces: OrderedDict[str, Trace] = OrderedDict()
+        self._weights: Mapping[str, Array] | None = None
+        self._lock = threading.Lock()
+        self._made = 0
+
+    def trace(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """A trace without its numbers, and the ``id`` to ask for these.
+
+        Args:
+            question: ``text``, and as for :meth:`pellucid.tasks.loaded.Loaded.explain` ``output``, ``beams``, ``temperature``,
+                ``top_k``, ``top_p``, ``min_p``, ``seed``, ``tokens`` and, as JSON, ``prefix``.
+
+        Raises:
+            PellucidError: as ``explain`` does.
+            UsageError: a key is unknown, or a value is no number.
+        """
+        with self._lock:
+            trace = self.loaded.explain(question.get("text", ""), **ways(question))
+            self._made += 1
+            name = str(self._made)
+            self._traces[name] = trace
+            while len(self._traces) > 1 and sum(map(_bytes, self._traces.values())) > KEPT:
+                self._traces.popitem(last=False)
+            shapes = {key: array.shape for key, array in self._all_weights().items()}
+            return {**told_of(trace), "id": name, "weights": shapes, "left_out": []}
+
+    def numbers(self, trace: str, kind: str, name: str) -> bytes:
+        """Little-endian float32 of a tap of a trace, or of a weight of the model.
+
+        Raises:
+            UsageError: there is no such thing; traces that were made long ago are forgotten.
+        """
+        if kind == "weight":
+            found: Mapping[str, Array] = self._all_weights()
+        elif trace in self._traces:
+            found = arrays_of(self._traces[trace])
+        else:
+            raise UsageError("this trace is forgotten", found=trace, advice="load the page again")
+        if name not in found:
+            raise UsageError("there are no such numbers", found=name)
+        return as_numbers(found[name])
+
+    def _all_weights(self) -> Mapping[str, Array]:
+        if self._weights is None:
+            some = next(iter(self._traces.values()))
+            self._weights = weights_of(some)
+        return self._weights
+
+
+def ways(question: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of ``explain`` that a question names.
+
+    Raises:
+        UsageError: an unknown one, or no number where one must be.
+    """
+    found: dict[str, Any] = {}
+    for key, value in question.items():
+        if key == "text":
+            continue
+        if key == "output":
+            found[key] = value
+        elif key == "prefix":
+            found[key] = _ids(value)
+        elif key in _NUMBERS:
+            try:
+                found[key] = _NUMBERS[key](value)
+            except (TypeError, ValueError):
+                raise UsageError("this is no number", where=key, found=value) from None
+        else:
+            expected = ", ".join(["text", "output", "prefix", *_NUMBERS])
+            raise UsageError("nothing of this name can be asked", where=key, expected=expected)
+    return found
+
+
+def _ids(value: Any) -> list[int]:
+    try:
+        ids = json.loads(value)
+    except (TypeError, ValueError):
+        ids = None
+    if not isinstance(ids, list) or not all(isinstance(one, int) and not isinstance(one, bool) for one in ids):
+        raise UsageError("these are no tokens", where="prefix", expected="a list of numbers, as [17, 4]", found=value)
+    return ids
+
+
+def _bytes(trace: Trace) -> int:
+    return sum(int(np.asarray(tap.array).nbytes) for tap in trace.taps.values())
