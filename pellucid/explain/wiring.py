@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from pellucid.explain import recurrent_wiring
 from pellucid.explain.numbers import (
     Numbers,
     Place,
@@ -31,6 +32,9 @@ _MODULES = {"q_projected": "query", "k_projected": "key", "v_projected": "value"
 def wires_of(name: str, n: Numbers) -> Wires:
     """The kind of a tap's formula, the taps and weights that it reads, and its constants."""
     at = Place.of(name)
+    found = recurrent_wiring.wires_of(at, n) if n.config.recurrent.cell != "none" else None
+    if found is not None:
+        return found
     if name in ("logits", "probs", "pooled"):
         return _output(name, n)
     if at.part.endswith("norm"):

@@ -16,9 +16,11 @@ from small import DECODER, ENCODER_DECODER, D, S, T, V, inputs, make, subject
 
 from pellucid.base.config import HeadConfig, ModelConfig, StackConfig
 from pellucid.base.recurrent import RecurrentConfig
+from pellucid.explain.check import numbers_of
 from pellucid.explain.edits import MeanHead, Patch, SetWeights, ZeroHead
 from pellucid.explain.explain import explain
 from pellucid.explain.forward import Inputs, run, trace_forward
+from pellucid.explain.wiring import wires_of
 
 H = 10
 
@@ -142,3 +144,18 @@ def test_without_a_tap_no_definition_is_written_out() -> None:
         logits = run(model, given, None)
     trace = trace_forward(model, ATTENDING, given)
     np.testing.assert_allclose(trace["logits"].array, logits[0].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_number_says_where_it_comes_from(variant: str) -> None:
+    config = VARIANTS[variant]
+    trace = trace_forward(make(config), config, inputs(config, "right"))
+    numbers = numbers_of(trace)
+    for name in trace:
+        wires = wires_of(name, numbers)
+        known = [wires[key] for key in ("x", "q", "k", "mask", "added") if isinstance(wires.get(key), str)]
+        assert set(known) <= set(trace), name
+        weights = [wires[key] for key in ("weight", "bias") if wires.get(key)]
+        assert all(numbers.weights(weight) is not None for weight in weights), name
+        if wires["kind"] == "copy":
+            np.testing.assert_array_equal(trace[name].array, trace[wires["x"]].array)

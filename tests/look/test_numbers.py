@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pellucid.base.config import EmbeddingConfig, HeadConfig, ModelConfig, StackConfig
+from pellucid.base.recurrent import RecurrentConfig
 from pellucid.explain.forward import trace_forward
 from pellucid.explain.page import html
 from pellucid.tasks.translator import Translator
@@ -34,6 +35,13 @@ KINDS = {
     "classifier": replace(ENCODER, head=HeadConfig(pool="mean"), target_vocabulary=3),
     "pictures": PICTURES,
 }
+RECURRENT = replace(
+    ENCODER_DECODER,
+    encoder=StackConfig(n_layers=2),
+    decoder=StackConfig(n_layers=2),
+    recurrent=RecurrentConfig("gru", hidden=10, attention="additive"),
+    tie="embeddings",
+)
 # Every cell of small taps; of larger ones a share, always the same.
 SUMS = """async () => {
   const { view, expand } = window.pellucid, found = [];
@@ -86,6 +94,20 @@ def test_every_sum_gives_its_cell(looking: Open, tmp_path: Path, kind: str, padd
         some = (taps == tap) & ~infinite
         assert np.abs(found[some] - stored[some]).max() <= 2e-5 * max(np.abs(stored[some]).max(), 1e-3), tap
     assert {"linear", "softmax", "mix", "concat", "sum", "scale"} <= {row[1] for row in rows}
+
+
+@pytest.mark.parametrize("attention", ["additive", "dot"])
+def test_every_sum_of_a_recurrent_network_gives_its_cell(looking: Open, tmp_path: Path, attention: str) -> None:
+    """What reads another position is said in words, and no sum."""
+    own = replace(RECURRENT.recurrent, attention=attention)  # type: ignore[arg-type]
+    page = looking(page_of(replace(RECURRENT, recurrent=own), tmp_path / "trace.html", "right"))
+    rows = page.page.evaluate(SUMS)
+    found, stored = (np.array([float(row[at].replace("Infinity", "inf")) for row in rows]) for at in (3, 4))
+    finite = np.isfinite(stored)
+    assert np.array_equal(found[~finite], stored[~finite])
+    np.testing.assert_allclose(found[finite], stored[finite], rtol=2e-5, atol=2e-5)
+    scores = "additive" if attention == "additive" else "dot"
+    assert {"linear", "softmax", "mix", "scale", "copy", "masked", scores} <= {row[1] for row in rows}
 
 
 def test_every_step_of_the_walk_shows_its_tap(looking: Open, exported: str, translator: Translator) -> None:
