@@ -7,8 +7,11 @@ of recipes (:mod:`pellucid.base.recipe`) adds file and line.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+from pellucid.base import recurrent
+from pellucid.base.recurrent import CELLS, RecurrentConfig
 
 FORMAT_VERSION = 1  # of config.json and of checkpoints; raised when an older reader could no longer understand them
 
@@ -23,7 +26,7 @@ Task = Literal[
     "captioning",
     "word_vectors",
 ]
-Architecture = Literal["encoder-decoder", "encoder", "decoder", "vectors"]
+Architecture = Literal["encoder-decoder", "encoder", "decoder", "rnn", "gru", "lstm", "vectors"]
 NormOrder = Literal["post", "pre"]
 Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "glu", "reglu", "geglu", "geglu_tanh", "swiglu"]
 Attention = Literal["dot", "dot-unscaled", "additive"]
@@ -195,7 +198,7 @@ class PictureConfig:
 class HeadConfig:
     """What turns the last vectors into logits."""
 
-    pool: Literal["none", "class", "mean"] = "none"  # one vector a sequence: its first token's, or the mean
+    pool: Literal["none", "class", "mean", "last"] = "none"  # one vector a sequence: its first, the mean; recurrent: last state
     transform: Literal["none", "dense", "norm"] = "none"  # one more layer before the logits, and with a norm after it
     activation: Literal["tanh", "relu", "gelu", "gelu_tanh", "silu"] = "tanh"  # of that layer
     dropout: float = 0.0  # before the logits
@@ -227,6 +230,7 @@ class ModelConfig:
     attention: Attention = "dot"
     positions: Positions = "sinusoidal"
     positional: PositionalConfig = field(default_factory=PositionalConfig)
+    recurrent: RecurrentConfig = field(default_factory=RecurrentConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     picture: PictureConfig = field(default_factory=PictureConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
@@ -236,11 +240,25 @@ class ModelConfig:
     target_vocabulary: int = 0
 
     def __post_init__(self) -> None:
+        if self.architecture in CELLS and self.recurrent.cell == "none":
+            cell: Any = self.architecture
+            object.__setattr__(self, "recurrent", replace(self.recurrent, cell=cell))
         rules = _Rules()
         rules.at_least(self, 1, "d_model", "max_length")
         rules.at_least(self, 0, "source_vocabulary", "target_vocabulary")
         rules.between(self, 0.0, 1.0, "dropout", "attention_dropout", "activation_dropout")
         rules.require(self.norm_epsilon > 0, "norm_epsilon", f"must be above 0, is {self.norm_epsilon}")
+        rules.broken += recurrent.problems(self)
+        if self.recurrent.cell == "none":
+            self._check_blocks(rules)
+        elif not rules.broken:
+            object.__setattr__(self, "positions", "none")  # a recurrent network reads in order: it needs no others
+        same = self.source_vocabulary == self.target_vocabulary
+        rules.require(self.tie != "all" or same, "tie", '"all" needs one vocabulary for both sides (text.joint: true)')
+        rules.finish()
+
+    def _check_blocks(self, rules: _Rules) -> None:
+        """What the Transformer's blocks ask for."""
         for name, stack in self.stacks().items():
             for heads in per_layer(stack.n_heads, stack.n_layers):
                 text = f"must divide d_model = {self.d_model} (or set {name}.d_head), is {heads}"
@@ -259,15 +277,29 @@ class ModelConfig:
         for layer in self.decoder.reads or ():
             text = f"the encoder has layers 0 to {self.encoder.n_layers - 1}, not {layer}"
             rules.require(0 <= layer < self.encoder.n_layers, "decoder.reads", text)
-        same = self.source_vocabulary == self.target_vocabulary
-        rules.require(self.tie != "all" or same, "tie", '"all" needs one vocabulary for both sides (text.joint: true)')
         if self.picture.patch and self.positions in ("sinusoidal", "learned"):
             squares = self.picture.n_patches + (self.head.pool == "class")
             text = f"must be at least {squares}: the squares of a picture (picture.patch) and the class token (head.pool)"
             rules.require(self.max_length >= squares, "max_length", f"{text}, is {self.max_length}")
         if self.positions == "sinusoidal" and self.stacks():
             rules.require(self.d_model % 2 == 0, "d_model", "must be even for sinusoidal positions")
-        rules.finish()
+
+    @property
+    def output_width(self) -> int:
+        """Of the vectors that the head makes logits of."""
+        if self.recurrent.cell == "none":
+            return self.d_model
+        own = self.recurrent
+        return own.memory_width(self.d_model) if self.architecture == "encoder" else own.width(self.d_model)
+
+    @property
+    def cross_heads(self) -> tuple[int, ...]:
+        """Heads of each attention of the decoder to the encoder, in their order; a recurrent network has one at most."""
+        if self.architecture != "encoder-decoder":
+            return ()
+        if self.recurrent.cell != "none":
+            return () if self.recurrent.attention == "none" else (1,)
+        return per_layer(self.decoder.n_heads, self.decoder.n_layers)
 
     def stacks(self) -> dict[str, StackConfig]:
         """The stacks that the architecture has, by name."""
@@ -538,6 +570,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         rules = _Rules()
         rules.at_least(self, 0, "seed")
+        if self.model.architecture in CELLS:
+            self._settle_stacks(rules)
         best = self.checkpoints.average > 1 and self.checkpoints.average_of == "best"
         text = f'"best" needs validations at checkpoints: training.validate_every a multiple of {self.checkpoints.every}'
         validated = self.training.validate_every and self.training.validate_every % self.checkpoints.every == 0
@@ -554,6 +588,14 @@ class RunConfig:
         chosen = self.training.metric
         return KINDS[self.task].metrics[0] if chosen == "auto" else chosen
 
+    def _settle_stacks(self, rules: _Rules) -> None:
+        """Which stacks a recurrent network has follows from the task."""
+        try:
+            object.__setattr__(self, "model", replace(self.model, architecture=KINDS[self.task].architecture))
+        except ConfigProblems as error:
+            rules.broken += [(f"model.{name}", text) for name, text in error.problems]
+            rules.finish()
+
     def _check_task(self, rules: _Rules) -> None:
         """What the task asks of the model, the vocabulary and the metric."""
         kind, task, model = KINDS[self.task], self.task, self.model
@@ -566,7 +608,8 @@ class RunConfig:
         rules.require(not sampled, "training.validate_sentences", text)
         rules.require((model.picture.patch > 0) == kind.pictures, "model.picture.patch", _NEEDS_PICTURES[kind.pictures])
         pools = model.head.pool != "none"
-        text = f"the task {task} needs " + ('"class" or "mean"' if kind.pools else '"none"')
+        some = '"class" or "mean"' if model.recurrent.cell == "none" else '"last" or "mean"'
+        text = f"the task {task} needs " + (some if kind.pools else '"none"')
         rules.require(pools == kind.pools, "model.head.pool", text)
         if kind.classes:
             rules.require(model.tie == "none", "model.tie", f'the task {task} needs "none": its outputs are no words')

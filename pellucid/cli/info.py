@@ -112,6 +112,12 @@ def _shape(model: ModelConfig) -> str:
     if model.architecture == "vectors":
         return f"vectors, d_model {model.d_model}"
     layers = " + ".join(str(stack.n_layers) for stack in model.stacks().values())
+    own = model.recurrent
+    if own.cell != "none":
+        ways = ", read both ways" if own.bidirectional and "encoder" in model.architecture else ""
+        attention = f", attention {own.attention}" if model.architecture == "encoder-decoder" else ""
+        width = own.width(model.d_model)
+        return f"{own.cell} {model.architecture}, {layers} layers, d_model {model.d_model}, states of {width}{ways}{attention}"
     return (
         f"{model.architecture}, {layers} layers, d_model {model.d_model}, "
         f"{model.norm}-norm, {model.activation}, {model.positions} positions"

@@ -51,24 +51,8 @@ def pellucid() -> None:
     """The Transformer, clear enough to see through: train it, use it, look inside it."""
 
 
-for _verb in (
-    train,
-    translate,
-    generate,
-    classify,
-    fill,
-    tag,
-    caption,
-    vectors,
-    evaluate,
-    explain,
-    look,
-    info,
-    plot,
-    data,
-    import_,
-    export,
-):
+_USING = (translate, generate, classify, fill, tag, caption, vectors)
+for _verb in (train, *_USING, evaluate, explain, look, info, plot, data, import_, export):
     pellucid.add_command(_verb)
 
 

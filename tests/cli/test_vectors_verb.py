@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Run
 
 from pellucid.data.vector_files import read_vectors
+
+Run = Callable[..., int]
 
 RECIPE = """
 task: word_vectors
