@@ -86,6 +86,7 @@ def finish(
     trace.steps, trace.output = tuple(steps), output
     if subject.writing is not None:
         trace.writing = told(subject.writing, found)
+    trace.source_name = subject.source_name
     found_steps = tapped_steps(steps).items()
     trace.taps.update({name: tap for name, tap in found_steps if any(fnmatchcase(name, pattern) for pattern in taps)})
     if isinstance(subject.model, EncoderOnly) and "logits" in trace and trace["logits"].array.ndim == 1:

@@ -35,6 +35,7 @@ VARIANTS = {
     **{f"{cell}, additive, mean": shape(cell, "additive", bridge="mean") for cell in ("rnn", "gru", "lstm")},
     "one way": shape("lstm", "dot", bidirectional=False),
     "one way, none": shape("gru", bidirectional=False),
+    "more below": shape("lstm", encoder=StackConfig(n_layers=3), decoder=StackConfig(n_layers=1)),
     "decoder": shape("lstm", base=DECODER),
     "last state": shape("lstm", architecture="encoder", tie="none", head=HeadConfig(pool="last", bias=True)),
     "last state, one way": shape("gru", architecture="encoder", tie="none", head=HeadConfig(pool="last"), bidirectional=False),

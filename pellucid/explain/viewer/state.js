@@ -47,7 +47,8 @@ const state = {
    * control from the hand; the links that are on the page take the values along.
    */
   keep(changes) {
-    history.replaceState(null, "", state.link(changes));
+    if (framed) held = state.link(changes);
+    else history.replaceState(null, "", state.link(changes));
     for (const link of document.querySelectorAll('a[href^="#"][href*="="]')) {
       const there = new URLSearchParams(link.getAttribute("href").slice(1));
       for (const [key, value] of Object.entries(changes)) {
