@@ -34,6 +34,9 @@ SCRIPTS = (
     "formula",
     "views",
     "matrix",
+    "heads",
+    "beside",
+    "picture",
     "number",
     "recurrent",
     "diagram",
@@ -42,7 +45,7 @@ SCRIPTS = (
     "vectors",
     "curves",
 )
-VIEWS = ("walk", "attention", "next", "beam", "embeddings", "positions")
+VIEWS = ("walk", "attention", "next", "beam", "embeddings", "positions", "training", "compare", "classes")
 
 
 def html(trace: Trace, limit: int = LIMIT) -> str:

@@ -27,6 +27,9 @@ class Desk:
 
     Args:
         loaded: the using side of a task.
+
+    Attributes:
+        lock: held while a model computes.
     """
 
     def __init__(self, loaded: Any) -> None:
@@ -34,7 +37,7 @@ class Desk:
         self._traces: OrderedDict[str, Trace] = OrderedDict()
         self._weights: Mapping[str, Array] | None = None
         self._tables: dict[str, Table] = {}
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._made = 0
 
     def trace(self, question: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,15 +51,29 @@ class Desk:
             PellucidError: as ``explain`` does.
             UsageError: a key is unknown, or a value is no number.
         """
-        with self._lock:
+        with self.lock:
             trace = self.loaded.explain(question.get("text", ""), **ways(question))
-            self._made += 1
-            name = str(self._made)
-            self._traces[name] = trace
-            while len(self._traces) > 1 and sum(map(_bytes, self._traces.values())) > KEPT:
-                self._traces.popitem(last=False)
-            shapes = {key: array.shape for key, array in self._all_weights().items()}
-            return {**told_of(trace), "id": name, "weights": shapes, "left_out": []}
+            told = self.keep(trace)
+            return {**told, "weights": {key: array.shape for key, array in self._all_weights().items()}}
+
+    def keep(self, trace: Trace) -> dict[str, Any]:
+        """Keep a trace for its numbers: it is told without these, and without weights, with the ``id`` to ask for them."""
+        self._made += 1
+        name = str(self._made)
+        self._traces[name] = trace
+        while len(self._traces) > 1 and sum(map(_bytes, self._traces.values())) > KEPT:
+            self._traces.popitem(last=False)
+        return {**told_of(trace), "id": name, "weights": {}, "left_out": []}
+
+    def kept(self, name: str) -> Trace:
+        """The trace with this ``id``.
+
+        Raises:
+            UsageError: it is forgotten.
+        """
+        if name not in self._traces:
+            raise UsageError("this trace is forgotten", found=name, advice="load the page again")
+        return self._traces[name]
 
     def numbers(self, trace: str, kind: str, name: str) -> bytes:
         """Little-endian float32 of a tap of a trace, of a weight of the model, of the plane of a table of vectors (three
@@ -72,10 +89,8 @@ class Desk:
             return as_numbers(vector(self._table(table).vectors, _whole(token, "token")))
         if kind == "weight":
             found: Mapping[str, Array] = self._all_weights()
-        elif trace in self._traces:
-            found = arrays_of(self._traces[trace])
         else:
-            raise UsageError("this trace is forgotten", found=trace, advice="load the page again")
+            found = arrays_of(self.kept(trace))
         if name not in found:
             raise UsageError("there are no such numbers", found=name)
         return as_numbers(found[name])
@@ -107,18 +122,23 @@ class Desk:
         return {"neighbours": as_pairs(neighbours(found.vectors, token, metric=metric, count=count))}
 
     def _table(self, name: Any) -> Table:
-        with self._lock:
-            if not self._tables and self._traces:
-                self._tables = tables_of(next(reversed(self._traces.values())))
+        with self.lock:
+            own = self._own()
+            if not self._tables and own is not None:
+                self._tables = tables_of(own)
         if name not in self._tables:
             raise UsageError("the model has no such table of vectors", expected=", ".join(self._tables), found=name)
         return self._tables[name]
 
     def _all_weights(self) -> Mapping[str, Array]:
-        if self._weights is None:
-            some = next(iter(self._traces.values()))
-            self._weights = weights_of(some)
-        return self._weights
+        own = self._own()
+        if self._weights is None and own is not None:
+            self._weights = weights_of(own)
+        return self._weights or {}
+
+    def _own(self) -> Trace | None:
+        """The newest trace of the model itself: those of checkpoints and of other models are kept, too."""
+        return next((trace for trace in reversed(self._traces.values()) if trace.model is self.loaded.model), None)
 
 
 def ways(question: Mapping[str, Any]) -> dict[str, Any]:
