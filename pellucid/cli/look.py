@@ -25,7 +25,7 @@ def look(model: Path, text: str | None, port: int, browser: bool) -> None:
     from pellucid.look.server import Server
     from pellucid.tasks.load import load
 
-    with Server(Desk(load(model)), port, text) as server:
+    with Server(Desk(load(model), model), port, text) as server:
         click.echo(f"{server.url}  (Ctrl-C stops)")
         if browser:
             webbrowser.open(server.url)

@@ -20,6 +20,7 @@ import numpy as np
 
 from pellucid.explain.check import numbers_of
 from pellucid.explain.files import manifest
+from pellucid.explain.lens import layers_of
 from pellucid.explain.numbers import MissingTapError
 from pellucid.explain.recording import TraceTooLargeError
 from pellucid.explain.trace import Array, Trace
@@ -27,7 +28,7 @@ from pellucid.explain.wiring import wires_of
 
 LIMIT = 25 * 2**20  # bytes of numbers in a file
 SCRIPTS = ("dom", "state", "data", "formula", "views", "matrix", "number", "diagram")
-VIEWS = ("walk", "attention")
+VIEWS = ("walk", "attention", "layers", "change")
 
 
 def html(trace: Trace, limit: int = LIMIT) -> str:
@@ -55,7 +56,7 @@ def html(trace: Trace, limit: int = LIMIT) -> str:
     for key, blob in numbers.items():
         places[key] = (at, len(blob))
         at += len(blob)
-    whole = {**told, "weights": weights, "left_out": left_out, "places": places}
+    whole = {**told, "weights": weights, "left_out": left_out, "places": places, "lens": layers_of(trace)}
     return _filled(trace=_as_json(whole), numbers=base64.b64encode(b"".join(numbers.values())).decode())
 
 

@@ -35,7 +35,11 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, desk: Desk, port: int = 0, text: str | None = None) -> None:
         self.desk, self.text = desk, text
-        self.answers: dict[str, Answer] = {"/api/trace": desk.trace}
+        self.answers: dict[str, Answer] = {
+            "/api/trace": desk.trace,
+            "/api/layers": desk.layers,
+            "/api/change": desk.change,
+        }
         try:
             super().__init__((ADDRESS, port), _Handler)
         except OSError as error:

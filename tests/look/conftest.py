@@ -69,7 +69,7 @@ def exported(translator: Translator, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def served(learnt: Path) -> Iterator[str]:
     """The address of a server with the model."""
-    with Server(Desk(load(learnt))) as server:
+    with Server(Desk(load(learnt), learnt)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.url
         server.shutdown()
