@@ -41,23 +41,38 @@ def html(trace: Trace, limit: int = LIMIT) -> str:
     Raises:
         TraceTooLargeError: the taps alone are more; the error names the largest.
     """
-    told = told_of(trace)
-    numbers = {f"tap {name}": as_numbers(array) for name, array in arrays_of(trace).items()}
-    _check_size(numbers, limit)
+    blob = _Blob()
+    for name, array in arrays_of(trace).items():
+        blob.add(f"tap {name}", array)
+    if len(blob.data) > limit:
+        raise _too_large(trace, len(blob.data), limit)
     weights, left_out = {}, []
     for name, array in weights_of(trace).items():
-        size = sum(map(len, numbers.values())) + 4 * array.size
-        if size <= limit:
-            numbers[f"weight {name}"] = as_numbers(array)
+        if len(blob.data) + 4 * array.size <= limit:
+            blob.add(f"weight {name}", array)
             weights[name] = array.shape
         else:
             left_out.append(name)
-    places, at = {}, 0
-    for key, blob in numbers.items():
-        places[key] = (at, len(blob))
-        at += len(blob)
-    whole = {**told, "weights": weights, "left_out": left_out, "places": places, "lens": layers_of(trace)}
-    return _filled(trace=_as_json(whole), numbers=base64.b64encode(b"".join(numbers.values())).decode())
+    whole = {**told_of(trace), "weights": weights, "left_out": left_out, "places": blob.places, "lens": layers_of(trace)}
+    return _filled(trace=_as_json(whole), numbers=base64.b64encode(blob.data).decode())
+
+
+class _Blob:
+    """The numbers of a page one after another; what is the same under several names lies there once."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.places: dict[str, tuple[int, int]] = {}
+        self._known: dict[bytes, tuple[int, int]] = {}
+
+    def add(self, key: str, array: Array) -> None:
+        """Put an array at the end, or remember where its like is."""
+        numbers = as_numbers(array)
+        digest = hashlib.sha256(numbers).digest()
+        if digest not in self._known:
+            self._known[digest] = (len(self.data), len(numbers))
+            self.data += numbers + bytes(-len(numbers) % 12)  # whole float32, and whole groups of base64: to be read alone
+        self.places[key] = self._known[digest]
 
 
 def live(text: str | None = None) -> str:
@@ -101,17 +116,15 @@ def as_numbers(array: Array) -> bytes:
     return np.ascontiguousarray(array, dtype="<f4").tobytes()
 
 
-def _check_size(numbers: Mapping[str, bytes], limit: int) -> None:
-    total = sum(map(len, numbers.values()))
-    if total > limit:
-        largest = sorted(numbers.items(), key=lambda item: -len(item[1]))[:3]
-        found = ", ".join(f"{name.removeprefix('tap ')} {len(blob):,} bytes" for name, blob in largest)
-        raise TraceTooLargeError(
-            f"the page would hold {total:,} bytes of numbers",
-            expected=f"at most {limit:,}",
-            found=f"the largest taps are {found}",
-            advice='keep fewer taps, as taps=["*.weights", "probs"], take a shorter text, or look at it live: pellucid look',
-        )
+def _too_large(trace: Trace, total: int, limit: int) -> TraceTooLargeError:
+    largest = sorted(arrays_of(trace).items(), key=lambda item: -item[1].size)[:3]
+    found = ", ".join(f"{name} {4 * array.size:,} bytes" for name, array in largest)
+    return TraceTooLargeError(
+        f"the page would hold {total:,} bytes of numbers",
+        expected=f"at most {limit:,}",
+        found=f"the largest taps are {found}",
+        advice='keep fewer taps, as taps=["*.weights", "probs"], take a shorter text, or look at it live: pellucid look',
+    )
 
 
 @cache

@@ -147,6 +147,12 @@ class Trace:
     def __len__(self) -> int:
         return len(self.taps)
 
+    def _repr_mimebundle_(self, **asked: Any) -> dict[str, str]:
+        """How a notebook shows a trace: as the page, in a frame; as text where there is no HTML, or too much of it."""
+        from pellucid.explain.notebook import bundle
+
+        return bundle(self)
+
     def select(self, *patterns: str) -> dict[str, Tapped]:
         """The taps whose names match any of the globs, as ``"*.cross_attn.weights"``, in their order.
 

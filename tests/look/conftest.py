@@ -40,9 +40,9 @@ def looking(browser: Browser) -> Iterator[Callable[..., Looking]]:
     """Opens a page; afterwards none of those that were opened may have complained, or asked for anything elsewhere."""
     opened: list[Looking] = []
 
-    def open_page(url: str, state: str = "", width: int = 1280, height: int = 900) -> Looking:
-        opened.append(Looking(browser.new_page(viewport={"width": width, "height": height}), url))
-        opened[-1].go(state)
+    def open_page(url: str, state: str = "", /, *, width: int = 1280, **values: object) -> Looking:
+        opened.append(Looking(browser.new_page(viewport={"width": width, "height": 900}), url))
+        opened[-1].go(state, **values)
         return opened[-1]
 
     yield open_page

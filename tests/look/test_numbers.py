@@ -134,6 +134,23 @@ def test_an_operand_leads_to_where_it_came_from(looking: Open, exported: str, tr
     assert page.state()["number"] == "encoder.layers.0.self_attn.scores:0,1,2"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_panel_shows_a_cell_of_every_kind(looking: Open, tmp_path: Path, kind: str) -> None:
+    page = looking(page_of(KINDS[kind], tmp_path / "trace.html"), "view=walk")
+    script = """() => [...new Map(pellucid.view.trace.list.filter((tap) => tap.wires)
+        .map((tap) => [tap.wires.kind, `${tap.name}:${tap.shape.map((size) => size - 1)}`])).entries()]"""
+    cells = page.page.evaluate(script)
+    for _, cell in cells:
+        page.go(view="walk", number=cell)
+        value = float((page.page.get_attribute("#number .value", "data-value") or "nan").replace("Infinity", "inf"))
+        if page.page.locator("#number .checked").count():
+            result = float((page.page.get_attribute("#number .checked", "data-result") or "nan").replace("Infinity", "inf"))
+            assert result == value or abs(result - value) <= 2e-5 * max(abs(value), 1)
+        else:
+            assert "The rule:" in page.page.inner_text("#number")
+    assert len(cells) >= 10
+
+
 def test_without_the_model_the_page_says_what_it_cannot_know(looking: Open, translator: Translator, tmp_path: Path) -> None:
     from pellucid.explain.files import load
 

@@ -81,11 +81,13 @@ class Trace {
 /** The trace that lies in the page. */
 function embedded() {
   const manifest = JSON.parse(document.getElementById("trace").textContent);
-  const binary = atob(document.getElementById("numbers").textContent.trim());
-  const all = Uint8Array.from(binary, (letter) => letter.charCodeAt(0));
+  const coded = document.getElementById("numbers").textContent;
   return new Trace(manifest, async (kind, name) => {
-    const [start, bytes] = manifest.places[`${kind} ${name}`];
-    return all.buffer.slice(start, start + bytes);
+    const [start, bytes] = manifest.places[`${kind} ${name}`]; // starts are multiples of 3 bytes, which are 4 letters
+    const binary = atob(coded.slice((start / 3) * 4, Math.ceil((start + bytes) / 3) * 4));
+    const found = new Uint8Array(bytes);
+    for (let at = 0; at < bytes; at++) found[at] = binary.charCodeAt(at);
+    return found.buffer;
   });
 }
 

@@ -117,6 +117,11 @@ function strip(value, most = 1) {
   return el("span", { class: "strip", "aria-hidden": "true", style: `width:${(100 * share).toFixed(2)}%` });
 }
 
+/** A box whose contents may be larger than it; the keyboard can reach and scroll it. */
+function scrolling(...children) {
+  return el("div", { class: "scroll", tabindex: 0 }, children);
+}
+
 function button(text, press, attributes = {}) {
   return el("button", { type: "button", "data-key": `button ${text}`, onclick: press, ...attributes }, text);
 }

@@ -31,14 +31,20 @@ function formula(text) {
       next += 1;
       return math("msqrt", group(")"));
     }
-    if (token === "(") return math("mrow", math("mo", "("), group(")"), math("mo", ")"));
+    if (token === "(") return math("mrow", parenthesis("("), group(")"), parenthesis(")"));
     if (token === "[") return math("mrow", math("mo", "["), group("]"), math("mo", "]"));
     if (/^\d/.test(token)) return math("mn", token);
     if (token === "-") return math("mo", "−");
     if (token === "..") return math("mo", "…");
     if (WORDS.has(token)) return math("mtext", ` ${token} `);
-    if (token.endsWith("'")) return math("msup", math("mi", token.slice(0, -1)), math("mo", "′"));
+    if (token.endsWith("'")) return math("mrow", math("mi", token.slice(0, -1)), math("mtext", "′"));
     return /^[A-Za-z]/.test(token) ? math("mi", token) : math("mo", token);
+  }
+
+  function parenthesis(text_) {
+    const one = math("mo", text_);
+    one.setAttribute("stretchy", "false");
+    return one;
   }
 
   const row = math("mrow");

@@ -19,7 +19,8 @@ async function draw() {
     await bringTrace();
     if (mine !== drawing) return;
     const place = document.createElement("div");
-    if (view.trace) {
+    if (view.trace === null) place.append(el("h2", {}, "Give a text"), el("p", {}, "and see how the model reads it and what it answers."));
+    else {
       const known = Object.keys(VIEWS).filter((name) => VIEWS[name].available?.(view.trace) ?? true);
       const name = known.includes(state.all().view) ? state.all().view : known[0];
       place.append(el("h2", {}, VIEWS[name].title), el("p", { class: "hint" }, VIEWS[name].sentence));
@@ -89,7 +90,7 @@ window.addEventListener("hashchange", draw);
   if (view.live) {
     document.getElementById("ask").append(askField());
     const first = document.documentElement.dataset.text;
-    if (first && !state.all().text) history.replaceState(null, "", state.link({ text: first }));
+    if (first && !state.all().text) state.go({ text: first }, true);
   } else view.trace = embedded();
   window.pellucid = { view, expand };
   draw();

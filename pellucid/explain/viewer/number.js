@@ -187,7 +187,7 @@ const EXPANSIONS = {
     const given = gate ?? x;
     const value = ACTIVATIONS[wires.function](given.value);
     const step = { text: `${wires.function}(${shown(given.value)})`, apply: () => value };
-    if (gate === null) return { intro: `${wires.function} of one number`, terms: [[x]], after: [step], result: value };
+    if (gate === null) return { ...sum([[x]], [step]), intro: `${wires.function} of one number` };
     return { ...sum([[{ ...gate, text: step.text, value }, x]]), intro: "what the gate lets through" };
   },
 
@@ -350,7 +350,7 @@ function termTable(trace, found) {
   const table = el("table", { class: "terms" }, el("caption", { class: "unseen" }, "the terms of the sum"), el("thead", {}, heads), body, foot);
   const rest = found.terms.length - TERMS;
   const all = rest > 0 ? button(`and ${rest} more`, (event) => { body.replaceChildren(...found.terms.map(row)); event.target.remove(); }) : null;
-  return el("div", { class: "scroll" }, table, all);
+  return scrolling(table, all);
 }
 
 function operandLink(trace, one) {

@@ -161,5 +161,5 @@ function grid(all, homes, kind, layer, head, queries, keys) {
     })));
   const most = Math.max(...all.map((one) => one.shape[0]));
   const heads = el("tr", {}, el("td"), Array.from({ length: most }, (_, one) => el("th", { scope: "col" }, `head ${one}`)));
-  return el("section", {}, el("h3", {}, `All layers and heads: ${KINDS[kind]}`), el("div", { class: "scroll" }, el("table", { class: "thumbs" }, el("thead", {}, heads), el("tbody", {}, rows))));
+  return el("section", {}, el("h3", {}, `All layers and heads: ${KINDS[kind]}`), scrolling(el("table", { class: "thumbs" }, el("thead", {}, heads), el("tbody", {}, rows))));
 }

@@ -78,7 +78,7 @@ function distributions(trace, found) {
   const chosen = state.number("changed", positions.length, furthest);
   const share = (one, side) => [el("bdi", {}, tokenOf(trace, one[0])), ` ${shown(Number(one[side]))}`];
   const row = (position, at) => el("tr", { "data-position": at },
-    el("th", { scope: "row" }, button(visible(position.name) || "the whole", () => state.go({ changed: at }), { "data-key": `changed ${at}`, dir: "auto", "aria-pressed": String(at === chosen), "aria-label": `Position ${at}, ${visible(position.name)}` })),
+    el("th", { scope: "row" }, button(position.name ? visible(position.name) : "the whole", () => state.go({ changed: at }), { "data-key": `changed ${at}`, dir: "auto", "aria-pressed": String(at === chosen), "aria-label": position.name ? `Position ${at}, ${visible(position.name)}` : "the whole" })),
     el("td", { class: "digits", "data-what": "kl", "data-value": position.kl }, shown(Number(position.kl))),
     el("td", {}, share(best(position, 1), 1)), el("td", {}, share(best(position, 2), 2)),
     el("td", {}, position.changes.slice(0, 1).map(([name, before, after]) => [el("bdi", {}, visible(name)), ` ${shown(Number(before))} → ${shown(Number(after))}`])));
@@ -86,7 +86,7 @@ function distributions(trace, found) {
   const hints = [];
   if (found.positions.length < found.read) hints.push(`Compared are the ${found.positions.length} positions up to which both had read the same; then the outputs part.`);
   if (found.positions.length > MANY) hints.push(`The first ${MANY} of ${found.positions.length} positions.`);
-  return [el("h4", {}, "What comes next, before and after"),
+  return [el("h4", {}, "Probabilities, before and after"),
     el("p", { class: "hint" }, "KL: the Kullback-Leibler divergence of the new distribution from the old one, in nats: the sum of new log(new / old). Choose a position for both distributions.", hints.map((hint) => ` ${hint}`)),
     scrolling(el("table", { class: "plain left" }, el("caption", { class: "unseen" }, "each position before and after"), el("thead", {}, el("tr", {}, heads)), el("tbody", {}, positions.map(row)))),
     both(trace, positions[chosen], chosen)];
@@ -100,7 +100,7 @@ function both(trace, position, at) {
   const rows = position.both.map(([id, before, after]) => el("tr", { "data-id": id }, el("th", { scope: "row", dir: "auto" }, tokenOf(trace, id)),
     cell(before, "before"), cell(after, "after"), el("td", { class: "digits" }, shown(Number(after) - Number(before))), el("td", {}, ban(id))));
   const heads = ["output", "before", "after", "new less old", ""].map((words) => el(words ? "th" : "td", words ? { scope: "col" } : {}, words));
-  return el("div", { class: "both" }, el("h4", {}, position.name ? ["After “", el("bdi", {}, visible(position.name)), `” (position ${at})`] : "The classes"),
+  return el("div", { class: "both" }, el("h4", {}, position.name ? ["At “", el("bdi", {}, visible(position.name)), `” (position ${at})`] : "The classes"),
     scrolling(el("table", { class: "plain wide" }, el("caption", { class: "unseen" }, "the largest outputs before and after"), el("thead", {}, el("tr", {}, heads)), el("tbody", {}, rows))));
 }
 
@@ -206,7 +206,7 @@ function sliders(shares, keys) {
   const rows = shares.slice(0, MANY).map((share, key) => el("tr", {}, el("td", {},
     slider(`${key}: ${keys[key]}`, share, { min: 0, max: most, step: 0.001, text: shown }, (now) => { shares[key] = now; tell(); })), cells[key]));
   return scrolling(el("table", { class: "plain left sliders" }, el("caption", { class: "unseen" }, "a share for each key"),
-    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "key"), el("th", { scope: "col" }, "divided by the sum"))), el("tbody", {}, rows)),
+    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "key"), el("th", { scope: "col" }, "share"))), el("tbody", {}, rows)),
     shares.length > MANY ? el("p", { class: "hint" }, `Sliders of the first ${MANY} of ${shares.length} keys; the others keep their shares.`) : null);
 }
 
@@ -281,7 +281,7 @@ function tokenNamed(trace, name) {
 
 /** A place beside a control where it says what is wrong. */
 function said(name) {
-  return el("span", { role: "alert", class: "said", "data-said": name });
+  return el("span", { role: "status", class: "said", "data-said": name });
 }
 
 function announceIn(name, text) {

@@ -94,7 +94,7 @@ function lensTable(trace, found, columns, names) {
     }, el("bdi", {}, nameOf(trace, id)), el("br"), shown(share), same ? " ✓" : "");
   };
   const head = el("tr", { role: "row" }, el("th", { scope: "col", role: "columnheader" }, "position"),
-    columns.map((one) => el("th", { scope: "col", role: "columnheader" }, one.text.split(", ").map((words, at) => [at ? el("br") : null, words]))));
+    columns.map((one) => el("th", { scope: "col", role: "columnheader" }, one.text.split(/, |(?<=after) /).map((words, at) => [at ? [" ", el("br")] : null, words]))));
   const rows = names.map((name, row) => el("tr", { role: "row" }, el("th", { scope: "row", role: "rowheader", dir: "auto" }, name), columns.map((_, column) => cell(row, column))));
   const table = el("table", { role: "grid", "aria-label": "What each layer would say", onkeydown: (event) => walk(event, table) },
     el("thead", { role: "rowgroup" }, head), el("tbody", { role: "rowgroup" }, rows));

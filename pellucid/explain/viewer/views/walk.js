@@ -47,7 +47,7 @@ function tokenTable(trace) {
   const sides = ["source", "target"].filter((side) => side in trace.names && trace.ids[side]);
   if (!sides.length) return null;
   const words = { source: "the encoder reads", target: "the decoder reads, one place behind what is to be written" };
-  return el("section", {}, el("h3", {}, "Text to tokens to numbers"), sides.map((side) => el("div", { class: "scroll" },
+  return el("section", {}, el("h3", {}, "Text to tokens to numbers"), sides.map((side) => scrolling(
     el("table", { class: "plain" }, el("caption", {}, words[side]),
       el("tr", {}, el("th", { scope: "row" }, "token"), trace.names[side].map((name) => el("td", { dir: "auto" }, visible(name)))),
       el("tr", {}, el("th", { scope: "row" }, "row of the embedding"), trace.ids[side].map((id) => el("td", {}, String(id))))))));
@@ -111,5 +111,5 @@ function bestOf(trace, tap, numbers) {
     lines.push(el("tr", {}, el("th", { scope: "row", dir: "auto" }, visible(labels?.[row] ?? "")),
       best.map((token) => el("td", {}, el("bdi", {}, visible(trace.vocabulary[token] ?? String(token))), ` ${shown(values[token])}`))));
   }
-  return el("div", { class: "scroll" }, el("table", { class: "plain" }, el("caption", {}, `The largest of ${rows.shape[1]}`), lines));
+  return scrolling(el("table", { class: "plain" }, el("caption", {}, `The largest of ${rows.shape[1]}`), lines));
 }
