@@ -41,6 +41,7 @@ from pellucid.cli.plot import plot
 from pellucid.cli.tag import tag
 from pellucid.cli.train import train
 from pellucid.cli.translate import translate
+from pellucid.cli.vectors import vectors
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -50,23 +51,8 @@ def pellucid() -> None:
     """The Transformer, clear enough to see through: train it, use it, look inside it."""
 
 
-for _verb in (
-    train,
-    translate,
-    generate,
-    classify,
-    fill,
-    tag,
-    caption,
-    evaluate,
-    explain,
-    look,
-    info,
-    plot,
-    data,
-    import_,
-    export,
-):
+_USING = (translate, generate, classify, fill, tag, caption, vectors)
+for _verb in (train, *_USING, evaluate, explain, look, info, plot, data, import_, export):
     pellucid.add_command(_verb)
 
 

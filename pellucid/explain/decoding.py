@@ -181,10 +181,7 @@ class WithEdits:
         rows = len(state.tokens)
         if isinstance(self.model, EncoderDecoder):
             assert isinstance(state.memory, Memory)
-            mask = state.memory.mask
-            states = tuple(vectors.expand(rows, -1, -1) for vectors in state.memory.states)
-            memory = Memory(states, None if mask is None else mask.expand(rows, -1))
-            logits = self.model.decode(state.tokens, memory, tap=self.tap)
+            logits = self.model.decode(state.tokens, state.memory.repeated(rows), tap=self.tap)
         else:
             logits = self.model(state.tokens, tap=self.tap)
         return logits[:, -ids.shape[1] :], state

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pellucid.explain import recurrent_formulas as recurrent
 from pellucid.explain.attention_formulas import ATTENTION, softmax
 from pellucid.explain.numbers import (
     Formula,
@@ -185,10 +186,12 @@ def stack_out(n: Numbers, at: Place) -> Array:
 
 
 def pooled(n: Numbers, at: Place) -> Array:
+    if n.config.head.pool == "last":
+        return recurrent.last_state(n)
     x, real = n.tap("encoder.out"), n.inputs.get("source_mask")
     if n.config.head.pool == "class":
         return x[0 if real is None else int(np.argmax(real))]
-    return x.mean(0) if real is None else x[real].sum(0) / max(int(real.sum()), 1)
+    return recurrent.mean(x, real)
 
 
 def head_dense(n: Numbers, at: Place) -> Array:
@@ -231,6 +234,27 @@ _WHOLE: dict[str, Formula] = {"pooled": pooled, "logits": logits, "probs": probs
 def formula_of(name: str) -> Formula:
     """The formula of a tap; names of the table, with N for a layer, will do."""
     at = Place.of(name.replace(".N.", ".0."))
+    if at.part in ("forward", "backward"):
+        return recurrent.LAYER[at.step]
+    if at.part == "bridge":
+        return recurrent.bridge
+    if at.step == "attentional":
+        return recurrent.attentional
+    if (not at.part and at.step == "out") or at.part == "cross_attn":
+        return _of_either
+    return _of_block(name, at)
+
+
+def _of_either(n: Numbers, at: Place) -> Array:
+    """Taps that have one name and two formulas: that of a Transformer, and that of a recurrent network."""
+    if n.config.recurrent.cell == "none":
+        return _of_block(at.name, at)(n, at)
+    if at.part:
+        return recurrent.ATTENTION[at.step](n, at)
+    return (recurrent.layer_out if at.layer >= 0 else recurrent.stack_out)(n, at)
+
+
+def _of_block(name: str, at: Place) -> Formula:
     if name in _WHOLE:
         return _WHOLE[name]
     if at.part.endswith("norm"):

@@ -43,6 +43,8 @@ def subject_of(
         DataError: an empty text.
     """
     task = loaded.config.task
+    if task not in _WRITERS and task not in _READERS:
+        raise UsageError("this model is a table: nothing is computed that could be explained", found=task)
     if isinstance(given, str) and not given.strip() and task != "language_modelling":
         raise DataError("an empty text has no numbers", advice="give a sentence")
     writes = task in _WRITERS

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pellucid.base.config import RunConfig
-from pellucid.base.errors import ModelError
+from pellucid.base.errors import ModelError, UsageError
 from pellucid.model.compiled import Compiled
 from pellucid.model.packed import packed
 from pellucid.model.transformer import DecoderOnly, EncoderDecoder, EncoderOnly
@@ -74,8 +74,13 @@ class Loaded(Generic[ModelType]):
     def compile(self, *beams: int) -> None:
         """Compile the steps of searches so wide (1: greedy search and drawing), or find them compiled in the user's cache.
 
-        They serve one text at a time, see :class:`pellucid.model.compiled.Compiled`, which says what is raised.
+        They serve one text at a time, see :class:`pellucid.model.compiled.Compiled`, which says what is raised; a usage error
+        besides where the model is a recurrent network.
         """
+        cell = self.config.model.recurrent.cell
+        if cell != "none":
+            what, advice = "steps of a recurrent network are not compiled", "leave out --compile"
+            raise UsageError(what, where="--compile", found=cell, advice=advice)
         self._compiled = beams
         self._prepared = (None, self.model)
         self.writing_model()

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from pellucid.base.config import FORMAT_VERSION, KINDS, RunConfig
 from pellucid.base.errors import ModelError
@@ -201,7 +201,15 @@ def check_vocabularies(directory: Path, config: RunConfig, tokenizers: Tokenizer
 
 
 def load_model(directory: Path, config: RunConfig) -> Transformer:
-    """The model with its weights, in evaluation mode, in float32.
+    """The model with its weights, in evaluation mode, in float32. Raises as :func:`fill`."""
+    with torch.device("meta"):
+        model = build(config.model)
+    fill(model, directory)
+    return model.eval()
+
+
+def fill(model: nn.Module, directory: Path) -> None:
+    """Give a model that was built without memory its weights, in float32.
 
     Raises:
         ModelError: the weights are missing, pickled, damaged, or of another shape than the configuration says.
@@ -215,8 +223,6 @@ def load_model(directory: Path, config: RunConfig) -> Transformer:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ModelError("the weights are damaged", where=path, found=error, advice="copy the model anew") from error
-    with torch.device("meta"):
-        model = build(config.model)
     _check_weights(model, weights, path)
     # What safetensors gives is mapped from the file, privately: pages are read when they are touched, and writing to a
     # parameter leaves the file alone. The tensors become the parameters as they are, never a second copy of them.
@@ -226,10 +232,9 @@ def load_model(directory: Path, config: RunConfig) -> Transformer:
         if isinstance(module, SinusoidalPositions):  # computed, not saved
             module.table = torch.empty(module.table.shape)
             module.initialise()
-    return model.eval()
 
 
-def _check_weights(model: Transformer, weights: dict[str, Tensor], path: Path) -> None:
+def _check_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     expected = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
     found = {name: tuple(weight.shape) for name, weight in weights.items()}
     for name in sorted(expected.keys() | found.keys()):
