@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with multi30k, tatoeba-fra-eng, sst2 and word-vectors")
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--seeds", type=int, default=2, help="runs of each classifier")
+    parser.add_argument("--steps", type=int, default=700, help="of each classifier")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     text = given.out / "text.txt"
@@ -74,7 +75,7 @@ def classified(place: Path, given: argparse.Namespace, settings: Sequence[str]) 
     for seed in range(1, given.seeds + 1):
         run = Path(f"{place}-{seed}")
         corpus = ("data.corpus=null", f"data.directory={given.data / 'sst2'}", f"seed={seed}")
-        learn("sst2.yaml", run, [*corpus, *settings])
+        learn("sst2.yaml", run, [f"training.steps={given.steps}", *corpus, *settings])
         classifier = pellucid.load(run)
         for split in found:
             found[split].append(round(classifier.evaluate_split(split).values["accuracy"], 2))

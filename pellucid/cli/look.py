@@ -24,8 +24,9 @@ def look(model: Path, text: str | None, port: int, browser: bool) -> None:
     from pellucid.look.desk import Desk
     from pellucid.look.server import Server
     from pellucid.tasks.load import load
+    from pellucid.tasks.needs import need
 
-    with Server(Desk(load(model), model), port, text) as server:
+    with Server(Desk(need(load(model), "explain", model), model), port, text) as server:
         click.echo(f"{server.url}  (Ctrl-C stops)")
         if browser:
             webbrowser.open(server.url)

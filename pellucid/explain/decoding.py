@@ -132,7 +132,8 @@ def _last_token(strategy: Strategy, end: int | None) -> int:
 def _beam_step(number: int, strategy: Beam, seen: _Onlooker, subject: Subject, end: int | None) -> Step:
     """Of beam search: the candidates, those that closed an output, and those that the beams go on with."""
     live = bool(strategy.live)
-    on = set(zip(strategy.parents.tolist(), strategy.tokens[:, -1].tolist(), strict=True)) if live else set()
+    alive = strategy.totals.flatten() > float("-inf")  # the others only fill up
+    on = set(zip(strategy.parents[alive].tolist(), strategy.tokens[alive, -1].tolist(), strict=True)) if live else set()
     closed = {(hypothesis.ids, hypothesis.log_probability) for hypothesis in strategy.hypotheses[0]}
     candidates = []
     for total, row, token in strategy.considered[0]:

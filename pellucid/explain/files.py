@@ -79,6 +79,7 @@ def manifest(trace: Trace, wanted: str | None = None) -> dict[str, Any]:
         "edits": trace.edits,
         "edited": trace.edited,
         "model": trace.about,
+        "writing": trace.writing,
         "steps": [asdict(step) for step in trace.steps],
         "inputs": list(trace.inputs),
         "taps": [
@@ -134,6 +135,7 @@ def _from_tree(tree: dict[str, Any], arrays: dict[str, Array]) -> Trace:
         tuple(tree["edits"]),
         tuple(tree["edited"]),
         tree["model"],
+        tree.get("writing", {}),
     )
 
 

@@ -78,8 +78,11 @@ def spoken(trace: Trace) -> str:
 
 
 def states(trace: Trace) -> list[State]:
-    """The places at which the vectors can be read out, in their order: those that the trace holds."""
+    """The places at which the vectors can be read out, in their order: those that the trace holds. A recurrent network has
+    none: nothing runs through its layers that each of them adds to."""
     numbers = _taps_of(trace)
+    if _recurrent(numbers.config):
+        return []
     return [state for state in _states(numbers, spoken(trace)) if state.tap in trace]
 
 
@@ -138,6 +141,8 @@ def described(config: ModelConfig) -> str:
 def parts(trace: Trace) -> list[Part]:
     """How large what each sublayer adds is, in every stack: those whose taps the trace holds. No model is needed."""
     numbers, found = _taps_of(trace), []
+    if _recurrent(numbers.config):
+        return []
     for stack, config in numbers.config.stacks().items():
         for layer in range(config.n_layers):
             at = Place(f"{stack}.layers.{layer}", stack, layer, "", "")
@@ -184,6 +189,10 @@ def _plain(numbers: Array) -> list[float | None]:
 
 def _config(trace: Trace) -> ModelConfig:
     return from_dict(ModelConfig, dict(trace.about), "trace")
+
+
+def _recurrent(config: ModelConfig) -> bool:
+    return config.recurrent.cell != "none"
 
 
 def _taps_of(trace: Trace) -> Numbers:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from pellucid.explain.check import numbers_of
+from pellucid.explain.embeddings import excerpt, tables_of, tokens_of
 from pellucid.explain.files import manifest
 from pellucid.explain.lens import layers_of
 from pellucid.explain.numbers import MissingTapError
@@ -27,8 +28,22 @@ from pellucid.explain.trace import Array, Trace
 from pellucid.explain.wiring import wires_of
 
 LIMIT = 25 * 2**20  # bytes of numbers in a file
-SCRIPTS = ("dom", "state", "data", "formula", "views", "matrix", "number", "diagram")
-VIEWS = ("walk", "attention", "layers", "change")
+SCRIPTS = (
+    "dom",
+    "state",
+    "data",
+    "formula",
+    "views",
+    "matrix",
+    "number",
+    "recurrent",
+    "diagram",
+    "chances",
+    "writing",
+    "vectors",
+    "curves",
+)
+VIEWS = ("walk", "attention", "next", "beam", "layers", "change", "embeddings", "positions")
 
 
 def html(trace: Trace, limit: int = LIMIT) -> str:
@@ -46,6 +61,7 @@ def html(trace: Trace, limit: int = LIMIT) -> str:
         blob.add(f"tap {name}", array)
     if len(blob.data) > limit:
         raise _too_large(trace, len(blob.data), limit)
+    excerpts = _excerpts(trace, blob, limit)
     weights, left_out = {}, []
     for name, array in weights_of(trace).items():
         if len(blob.data) + 4 * array.size <= limit:
@@ -53,7 +69,8 @@ def html(trace: Trace, limit: int = LIMIT) -> str:
             weights[name] = array.shape
         else:
             left_out.append(name)
-    whole = {**told_of(trace), "weights": weights, "left_out": left_out, "places": blob.places, "lens": layers_of(trace)}
+    whole = {**told_of(trace), "weights": weights, "left_out": left_out, "excerpts": excerpts, "places": blob.places}
+    whole["lens"] = layers_of(trace)
     return _filled(trace=_as_json(whole), numbers=base64.b64encode(blob.data).decode())
 
 
@@ -93,7 +110,29 @@ def told_of(trace: Trace) -> dict[str, Any]:
                 tap["wires"] = wires_of(tap["name"], numbers)
     ids = {name: array.tolist() for name, array in trace.inputs.items() if array.ndim == 1 and array.dtype == np.int64}
     shapes = {name: array.shape for name, array in trace.inputs.items()}
-    return {**told, "inputs": shapes, "ids": ids}
+    return {**told, "inputs": shapes, "ids": ids, "tables": _tables(trace)}
+
+
+def _tables(trace: Trace) -> list[dict[str, Any]]:
+    """The matrices with a row for each token, without their numbers, and which of the rows the trace is about."""
+    return [
+        {"name": table.name, "roles": table.roles, "shape": table.vectors.shape, "tokens": tokens_of(trace, table)}
+        for table in tables_of(trace).values()
+    ]
+
+
+def _excerpts(trace: Trace, blob: _Blob, limit: int) -> dict[str, Any]:
+    """What a file keeps of each table; with the numbers of it: the plane's, and the vectors of the trace's tokens."""
+    found = {}
+    for table in tables_of(trace).values():
+        tokens, kept = tokens_of(trace, table), excerpt(trace, table)
+        numbers = {f"plane {table.name}": table.plane.coordinates[kept["known"]]}
+        numbers |= {f"vector {table.name}:{token}": table.vectors[token] for token in tokens}
+        if len(blob.data) + sum(4 * array.size for array in numbers.values()) <= limit:
+            found[table.name] = kept
+            for key, array in numbers.items():
+                blob.add(key, array)
+    return found
 
 
 def arrays_of(trace: Trace) -> dict[str, Array]:

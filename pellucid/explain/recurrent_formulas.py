@@ -99,7 +99,7 @@ def layer_out(n: Numbers, at: Place) -> Array:
 
 
 def bridge(n: Numbers, at: Place) -> Array:
-    layer = min(at.layer, n.config.encoder.n_layers - 1)
+    layer = max(at.layer + n.config.encoder.n_layers - n.config.decoder.n_layers, 0)
     final = _mean(n, layer) if n.config.recurrent.bridge == "mean" else _final(n, layer, at.step)
     found = n.linear(f"decoder.bridges.{at.layer}.{at.step}", final)
     return np.tanh(found) if at.step == "hidden" else found

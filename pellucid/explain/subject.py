@@ -57,6 +57,7 @@ class Subject:
         name: tokens of the target to what they are read as.
         vocabulary: the name of each output.
         writing: ``None`` for encoders that stand alone.
+        source_name: tokens of the source to what they are read as; ``None`` where it is no text.
     """
 
     model: AnyModel
@@ -68,3 +69,4 @@ class Subject:
     vocabulary: tuple[str, ...]
     source_mask: Tensor | None = None
     writing: Writing | None = None
+    source_name: Callable[[Sequence[int]], list[str]] | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from pellucid.explain import recurrent_wiring
 from pellucid.explain.numbers import (
     Numbers,
     Place,
@@ -31,6 +32,8 @@ _MODULES = {"q_projected": "query", "k_projected": "key", "v_projected": "value"
 def wires_of(name: str, n: Numbers) -> Wires:
     """The kind of a tap's formula, the taps and weights that it reads, and its constants."""
     at = Place.of(name)
+    if recurrent_wiring.is_own(at, n):
+        return recurrent_wiring.wires_of(at, n)
     if name in ("logits", "probs", "pooled"):
         return _output(name, n)
     if at.part.endswith("norm"):

@@ -13,6 +13,7 @@ import numpy as np
 
 from pellucid.base.errors import UsageError
 from pellucid.explain.edits import Edit
+from pellucid.explain.embeddings import COUNT, Table, as_pairs, neighbours, tables_of, vector
 from pellucid.explain.lens import layers_of
 from pellucid.explain.page import arrays_of, as_numbers, told_of, weights_of
 from pellucid.explain.trace import Array, Trace
@@ -38,6 +39,7 @@ class Desk:
         self._traces: OrderedDict[str, Trace] = OrderedDict()
         self._asked: dict[str, str] = {}  # question, as JSON: the name of the trace that answers it
         self._weights: Mapping[str, Array] | None = None
+        self._tables: dict[str, Table] = {}
         self._lock = threading.Lock()
         self._made = 0
 
@@ -86,11 +88,17 @@ class Desk:
             return {**told_difference(new.diff(old), old, new), "code": code}
 
     def numbers(self, trace: str, kind: str, name: str) -> bytes:
-        """Little-endian float32 of a tap of a trace, or of a weight of the model.
+        """Little-endian float32 of a tap of a trace, of a weight of the model, of the plane of a table of vectors (three
+        coordinates a row), or of one vector of it (``name``: ``table:row``).
 
         Raises:
             UsageError: there is no such thing; traces that were made long ago are forgotten.
         """
+        if kind == "plane":
+            return as_numbers(self._table(name).plane.coordinates)
+        if kind == "vector":
+            table, _, token = name.rpartition(":")
+            return as_numbers(vector(self._table(table).vectors, _whole(token, "token")))
         if kind == "weight":
             found: Mapping[str, Array] = self._all_weights()
         else:
@@ -125,6 +133,40 @@ class Desk:
 
         return edits_of(question.get("edits", "[]"), other)
 
+    def table(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """The names of all rows of a matrix, and what its plane keeps of the variance.
+
+        Args:
+            question: ``table``: its name, as a trace lists it.
+
+        Raises:
+            UsageError: there is none of this name.
+        """
+        found = self._table(question.get("table"))
+        return {"names": found.names, "explained": found.plane.explained.tolist()}
+
+    def neighbours(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """The nearest rows of a matrix to one of them: see :func:`pellucid.explain.embeddings.neighbours`.
+
+        Args:
+            question: ``table``, ``token``, ``metric`` and, if not 10, ``count``.
+
+        Raises:
+            UsageError: there is no such table, token or metric.
+        """
+        token, count = _whole(question.get("token"), "token"), _whole(question.get("count", COUNT), "count")
+        metric: Any = question.get("metric", "cosine")
+        found = self._table(question.get("table"))
+        return {"neighbours": as_pairs(neighbours(found.vectors, token, metric=metric, count=count))}
+
+    def _table(self, name: Any) -> Table:
+        with self._lock:
+            if not self._tables and self._traces:
+                self._tables = tables_of(next(reversed(self._traces.values())))
+        if name not in self._tables:
+            raise UsageError("the model has no such table of vectors", expected=", ".join(self._tables), found=name)
+        return self._tables[name]
+
     def _all_weights(self) -> Mapping[str, Array]:
         if self._weights is None:
             some = next(iter(self._traces.values()))
@@ -155,6 +197,13 @@ def ways(question: Mapping[str, Any]) -> dict[str, Any]:
             expected = ", ".join(["text", "edits", "output", "prefix", *_NUMBERS])
             raise UsageError("nothing of this name can be asked", where=key, expected=expected)
     return found
+
+
+def _whole(value: Any, where: str) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise UsageError("this is no number", where=where, found=value) from None
 
 
 def _ids(value: Any) -> list[int]:

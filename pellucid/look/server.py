@@ -39,6 +39,8 @@ class Server(ThreadingHTTPServer):
             "/api/trace": desk.trace,
             "/api/layers": desk.layers,
             "/api/change": desk.change,
+            "/api/table": desk.table,
+            "/api/neighbours": desk.neighbours,
         }
         try:
             super().__init__((ADDRESS, port), _Handler)

@@ -173,10 +173,11 @@ class RecurrentDecoder(nn.Module):
     def begin(self, final: Sequence[States], tap: Tap | None = None) -> Tensor:
         """The states (N, B, H) before the first position, from what each layer of the encoder carried at last.
 
-        Each layer goes on from the encoder's of the same number, or where there are fewer, from its last.
+        The last layer goes on from the encoder's last, the one below from the one below; where there is none, from the first.
         """
+        lower = len(final) - len(self.bridges)
         begun = [
-            bridge(final[min(number, len(final) - 1)], within(tap, "layers", number, "bridge"))
+            bridge(final[max(number + lower, 0)], within(tap, "layers", number, "bridge"))
             for number, bridge in enumerate(self.bridges)
         ]
         return _stacked(begun)

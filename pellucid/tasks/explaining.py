@@ -92,7 +92,8 @@ def _subject(loaded: Any, text: str, ids: Sequence[int], names: Sequence[str], *
     vocabulary = more.pop("vocabulary", loaded.labels)
     model: Any = loaded.model
     source = torch.tensor([list(ids)], dtype=torch.int64)
-    return Subject(model, loaded.config.model, text, source, tuple(names), _named(loaded.tokenizer), tuple(vocabulary), **more)
+    name = _named(loaded.tokenizer)
+    return Subject(model, loaded.config.model, text, source, tuple(names), name, tuple(vocabulary), source_name=name, **more)
 
 
 def _sequence_to_sequence(loaded: Any, text: str) -> Subject:
@@ -131,7 +132,7 @@ def _language_model(loaded: Any, text: str) -> Subject:
     limit = TOKENS if reach is None else min(TOKENS, reach - len(ids) + 1)
     writing = Writing(loaded.config.decoding, tuple(ids), loaded.end, limit, tokenizer.decode, loaded.never)
     subject = _subject(loaded, text, [], (), vocabulary=_vocabulary(tokenizer, config.target_vocabulary), writing=writing)
-    return replace(subject, source=None)
+    return replace(subject, source=None, source_name=None)
 
 
 def _classifier(loaded: Any, text: str) -> Subject:

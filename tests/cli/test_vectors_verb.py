@@ -52,7 +52,13 @@ def test_from_a_text_to_answers(pellucid: Run, text: Path, tmp_path: Path, capsy
     assert pellucid("info", run) == 0
     assert "5 words, skip_gram, window 5, 20 buckets for parts" in capsys.readouterr().out
     assert [line.split("\t")[0] for line in answered.splitlines()] == ["cats", "cats"]
-    for verb in (["evaluate", run], ["explain", run, "cat"], ["translate", run], ["export", run, tmp_path / "elsewhere"]):
+    for verb in (
+        ["evaluate", run],
+        ["explain", run, "cat"],
+        ["look", run, "--no-browser"],
+        ["translate", run],
+        ["export", run, tmp_path / "elsewhere"],
+    ):
         assert pellucid(*verb) == 2, verb
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small import DECODER, ENCODER, ENCODER_DECODER, PICTURES, T, V, inputs, make
+from small import DECODER, ENCODER, ENCODER_DECODER, PICTURES, T, V, inputs, make, recurrent
 
 from pellucid.base.config import HeadConfig, ModelConfig, StackConfig
 from pellucid.base.errors import UsageError
@@ -183,3 +183,10 @@ def test_a_model_that_breaks_down_is_told_too() -> None:
     json.dumps(told, allow_nan=False)
     assert told["states"][-1]["shares"][0] == [None] * 5
     assert told["states"][0]["shares"][0][0] is not None
+
+
+def test_a_recurrent_network_has_no_residual() -> None:
+    config = recurrent("gru", "dot")
+    trace = traced(config)
+    assert states(trace) == parts(trace) == list(lens(trace)) == []
+    json.dumps(layers_of(trace), allow_nan=False)

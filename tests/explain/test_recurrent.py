@@ -5,42 +5,36 @@ S 7 source and T 5 target positions, embeddings of 24, states of 10, 2 encoder a
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from small import DECODER, ENCODER_DECODER, D, S, T, V, inputs, make, subject
+from small import DECODER, D, H, S, T, V, inputs, make, recurrent, subject
 
-from pellucid.base.config import HeadConfig, ModelConfig, StackConfig
-from pellucid.base.recurrent import RecurrentConfig
+from pellucid.base.config import HeadConfig, StackConfig
 from pellucid.explain.edits import MeanHead, Patch, SetWeights, ZeroHead
 from pellucid.explain.explain import explain
 from pellucid.explain.forward import Inputs, run, trace_forward
 
-H = 10
-
-
-def shape(cell: str, attention: str = "none", base: ModelConfig = ENCODER_DECODER, **changes: Any) -> ModelConfig:
-    own = {name: changes.pop(name) for name in ("bidirectional", "bridge") if name in changes}
-    recurrent = RecurrentConfig(cell, hidden=H, attention=attention, **own)  # type: ignore[arg-type]
-    stacks = {"encoder": StackConfig(n_layers=2), "decoder": StackConfig(n_layers=3)}
-    return replace(base, **{**stacks, "recurrent": recurrent, "tie": "embeddings", **changes})
-
-
 VARIANTS = {
-    **{f"{cell}, {attention}": shape(cell, attention) for cell, attention in product(("rnn", "gru", "lstm"), ("none", "dot"))},
-    **{f"{cell}, additive, mean": shape(cell, "additive", bridge="mean") for cell in ("rnn", "gru", "lstm")},
-    "one way": shape("lstm", "dot", bidirectional=False),
-    "one way, none": shape("gru", bidirectional=False),
-    "decoder": shape("lstm", base=DECODER),
-    "last state": shape("lstm", architecture="encoder", tie="none", head=HeadConfig(pool="last", bias=True)),
-    "last state, one way": shape("gru", architecture="encoder", tie="none", head=HeadConfig(pool="last"), bidirectional=False),
-    "mean, with a layer": shape("rnn", architecture="encoder", tie="none", head=HeadConfig(pool="mean", transform="norm")),
+    **{
+        f"{cell}, {attention}": recurrent(cell, attention)
+        for cell, attention in product(("rnn", "gru", "lstm"), ("none", "dot"))
+    },
+    **{f"{cell}, additive, mean": recurrent(cell, "additive", bridge="mean") for cell in ("rnn", "gru", "lstm")},
+    "one way": recurrent("lstm", "dot", bidirectional=False),
+    "one way, none": recurrent("gru", bidirectional=False),
+    "more below": recurrent("lstm", encoder=StackConfig(n_layers=3), decoder=StackConfig(n_layers=1)),
+    "decoder": recurrent("lstm", base=DECODER),
+    "last state": recurrent("lstm", architecture="encoder", tie="none", head=HeadConfig(pool="last", bias=True)),
+    "last state, one way": recurrent(
+        "gru", architecture="encoder", tie="none", head=HeadConfig(pool="last"), bidirectional=False
+    ),
+    "mean, with a layer": recurrent("rnn", architecture="encoder", tie="none", head=HeadConfig(pool="mean", transform="norm")),
 }
-ATTENDING = shape("gru", "additive", decoder=StackConfig(n_layers=2))
+ATTENDING = recurrent("gru", "additive", decoder=StackConfig(n_layers=2))
 
 
 @pytest.mark.parametrize("padding", ["none", "right", "left"])
@@ -92,7 +86,7 @@ def test_taps_have_axes_and_labels() -> None:
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_a_patched_state_reaches_what_follows_and_nothing_before(cell: str) -> None:
-    config = shape(cell, "dot")
+    config = recurrent(cell, "dot")
     model, given = make(config), inputs(config)
     before = trace_forward(model, config, given)
     other = trace_forward(model, config, Inputs(given.source, (given.target - 4 + 3) % (V - 4) + 4))  # type: ignore[operator]

@@ -377,3 +377,20 @@ def test_a_model_with_one_answer(translator: Translator) -> None:
     assert {token: (before, after) for token, before, after in position["both"]} == {
         token: (old["probs"].array[token], new["probs"].array[token]) for token in range(4)
     }
+
+
+def test_a_recurrent_network_has_heads_and_vectors_to_change(looking: Open, tmp_path: Path) -> None:
+    from pellucid.explain.forward import trace_forward
+    from pellucid.explain.page import html
+    from tests.explain.small import inputs, make, recurrent
+
+    config = recurrent("lstm", "additive")
+    edits = [ZeroHead("decoder.layers.2.cross_attn", 0)]
+    trace = trace_forward(
+        make(config), config, inputs(config), text="small", vocabulary=[f"t{at}" for at in range(17)], edits=edits
+    )
+    (tmp_path / "trace.html").write_text(html(trace), encoding="utf-8")
+    page = looking((tmp_path / "trace.html").as_uri(), "view=change")
+    assert page.page.inner_text("#main .edit-list") == str(edits[0])
+    assert page.page.locator("#main .heads tbody th").all_inner_texts() == ["layer 2"]
+    assert page.page.locator('#views a:text-is("Layers")').count() == 0

@@ -171,6 +171,21 @@ def test_one_vector_is_all_that_a_decoder_without_attention_knows() -> None:
     assert not torch.equal(with_attention.decode(TARGET, memory), with_attention.decode(TARGET, forgotten))
 
 
+@pytest.mark.parametrize(("n_encoder", "n_decoder", "read"), [(2, 3, [0, 0, 1]), (3, 1, [2]), (2, 2, [0, 1])])
+def test_the_last_layers_meet(n_encoder: int, n_decoder: int, read: list[int]) -> None:
+    stacks = {"encoder": StackConfig(n_layers=n_encoder), "decoder": StackConfig(n_layers=n_decoder)}
+    model = make("lstm", **stacks)
+    final = model.encode(SOURCE, SOURCE_MASK).final
+    expected = []
+    for bridge, layer in zip(model.decoder.bridges, read, strict=True):
+        hidden, cell = final[layer]
+        expected += [
+            torch.tanh(hidden @ bridge.hidden.weight.T + bridge.hidden.bias),
+            cell @ bridge.cell.weight.T + bridge.cell.bias,
+        ]
+    close(model.decoder.begin(final), torch.stack(expected))
+
+
 def test_the_squares_of_a_picture_are_read_in_order() -> None:
     picture = PictureConfig(patch=2, height=4, width=6, channels=1)
     model = make("lstm", picture=picture, bridge="mean", source_vocabulary=0)

@@ -20,9 +20,16 @@ function formula(text) {
     while (tokens[next] === "_" || tokens[next] === "^") {
       const kind = tokens[next] === "_" ? "msub" : "msup";
       next += 1;
-      base = math(kind, base, atom());
+      base = math(kind, base, script());
     }
     return base;
+  }
+
+  /** What stands high or low says by its place where it begins and ends: it needs no parentheses. */
+  function script() {
+    if (tokens[next] !== "(") return atom();
+    next += 1;
+    return group(")");
   }
 
   function atom() {

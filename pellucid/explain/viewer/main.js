@@ -13,7 +13,6 @@ function question() {
 async function draw() {
   const mine = ++drawing;
   const main = document.getElementById("main");
-  const focused = document.activeElement?.closest("[data-key]")?.dataset.key;
   main.setAttribute("aria-busy", "true");
   try {
     await bringTrace();
@@ -31,7 +30,10 @@ async function draw() {
       heading(known, name);
       document.getElementById("number").replaceChildren(...panel.childNodes);
     }
+    const focused = document.activeElement?.closest("[data-key]")?.dataset.key; // now: it may have moved while numbers came
+    const scrolled = new Map([...main.querySelectorAll("[data-keep]")].map((one) => [one.dataset.keep, [one.scrollLeft, one.scrollTop]]));
     main.replaceChildren(...place.childNodes);
+    main.querySelectorAll("[data-keep]").forEach((one) => one.scrollTo(...(scrolled.get(one.dataset.keep) ?? [Number(one.dataset.left ?? 0), 0])));
     if (focused) document.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   } catch (error) {
     if (mine !== drawing) return;
@@ -92,6 +94,6 @@ window.addEventListener("hashchange", draw);
     const first = document.documentElement.dataset.text;
     if (first && !state.all().text) state.go({ text: first }, true);
   } else view.trace = embedded();
-  window.pellucid = { view, expand };
+  window.pellucid = { view, expand, chances };
   draw();
 })();

@@ -42,6 +42,23 @@ const state = {
     window.dispatchEvent(new Event("hashchange"));
   },
 
+  /**
+   * Set values of a control that is being moved or typed into. Its view follows by itself, since drawing anew would take the
+   * control from the hand; the links that are on the page take the values along.
+   */
+  keep(changes) {
+    if (framed) held = state.link(changes);
+    else history.replaceState(null, "", state.link(changes));
+    for (const link of document.querySelectorAll('a[href^="#"][href*="="]')) {
+      const there = new URLSearchParams(link.getAttribute("href").slice(1));
+      for (const [key, value] of Object.entries(changes)) {
+        if (value === null) there.delete(key);
+        else there.set(key, value);
+      }
+      link.setAttribute("href", `#${there}`);
+    }
+  },
+
   /** A whole number of the state, held within 0 and size - 1. */
   number(key, size, fallback = 0) {
     const value = Number.parseInt(state.all()[key] ?? fallback, 10);

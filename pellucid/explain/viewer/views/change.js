@@ -96,7 +96,7 @@ function distributions(trace, found) {
 function both(trace, position, at) {
   const ban = (id) => (edits().some((edit) => edit.kind === "Ban" && edit.token === id) ? "banned"
     : button("Ban", () => change([...edits(), { kind: "Ban", token: id }]), { "data-key": `ban ${id}`, "aria-label": `Ban ${tokenOf(trace, id)}` }));
-  const cell = (value, what) => el("td", { class: "sized", "data-what": what, "data-value": value }, el("span", { class: "digits" }, shown(Number(value))), strip(Number(value)));
+  const cell = (value, what) => el("td", { class: "sized", "data-what": what, "data-value": value }, el("span", { class: "digits" }, shown(Number(value))), barOf(Number(value)));
   const rows = position.both.map(([id, before, after]) => el("tr", { "data-id": id }, el("th", { scope: "row", dir: "auto" }, tokenOf(trace, id)),
     cell(before, "before"), cell(after, "after"), el("td", { class: "digits" }, shown(Number(after) - Number(before))), el("td", {}, ban(id))));
   const heads = ["output", "before", "after", "new less old", ""].map((words) => el(words ? "th" : "td", words ? { scope: "col" } : {}, words));
@@ -117,6 +117,11 @@ function homes(trace) {
 
 function kindOf(home) {
   return home.endsWith("cross_attn") ? "cross" : home.split(".")[0];
+}
+
+/** A recurrent network attends in its last layer alone. */
+function nameOf(home) {
+  return `layer ${home.match(/\.layers\.(\d+)\./)[1]}`;
 }
 
 /** The attention that is chosen: its kind, its homes, a layer; the address shares these with the view of attention. */
@@ -153,10 +158,10 @@ async function headGrid(trace) {
     const heads = Array.from({ length: sizes[layer] }, (_, head) => head);
     const modes = heads.map((head) => modeOf(home, head));
     const together = modes.every((mode) => mode === modes[0]) ? modes[0] : "";
-    return el("tr", {}, el("th", { scope: "row" }, `layer ${layer}`),
-      heads.map((head) => el("td", { "data-home": home, "data-head": head, "data-mode": modes[head], class: modes[head] }, switches(home, [head], `layer ${layer}, head ${head}`, modes[head]))),
+    return el("tr", {}, el("th", { scope: "row" }, nameOf(home)),
+      heads.map((head) => el("td", { "data-home": home, "data-head": head, "data-mode": modes[head], class: modes[head] }, switches(home, [head], `${nameOf(home)}, head ${head}`, modes[head]))),
       Array.from({ length: Math.max(...sizes) - sizes[layer] }, () => el("td")),
-      el("td", {}, switches(home, heads, `layer ${layer}, all heads`, together)));
+      el("td", {}, switches(home, heads, `${nameOf(home)}, all heads`, together)));
   });
   const heads = [el("td"), Array.from({ length: Math.max(...sizes) }, (_, head) => el("th", { scope: "col" }, `head ${head}`)), el("th", { scope: "col" }, "all heads")];
   return el("section", {}, el("h3", {}, "Heads"),
@@ -188,7 +193,7 @@ async function weightRow(trace) {
     el("p", { class: "hint" }, `Whom one query of ${KINDS[found.kind]} looks at. Shares are divided by their sum, so that the row sums to 1 as before.`,
       found.kind === "decoder" ? " Keys after the query are not there: a decoder sees no later position." : ""),
     el("div", { class: "steps" },
-      choice("Layer", found.layer, found.mine.map((_, at) => [at, `layer ${at}`]), (at) => state.go({ layer: at })),
+      choice("Layer", found.layer, found.mine.map((one, at) => [at, nameOf(one)]), (at) => state.go({ layer: at })),
       choice("Head", head, Array.from({ length: tap.shape[0] }, (_, at) => [at, `head ${at}`]), (at) => state.go({ head: at })),
       choice("Query", query, labels(-2).map((name, at) => [at, `${at}: ${name}`]), (at) => state.go({ query: at }))),
     sliders(shares, labels(-1)),

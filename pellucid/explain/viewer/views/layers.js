@@ -6,7 +6,8 @@ const told = new WeakMap(); // of each trace what Python computed of its layers
 VIEWS.layers = {
   title: "Layers",
   sentence: "What each layer would say if it were the last, and how much each of its parts adds.",
-  available: (trace) => trace.layers("encoder") + trace.layers("decoder") > 0,
+  // In a recurrent network nothing runs through the layers that each of them adds to.
+  available: (trace) => trace.layers("encoder") + trace.layers("decoder") > 0 && (trace.model.recurrent?.cell ?? "none") === "none",
 
   async show(trace, place) {
     const found = await layersOf(trace);
@@ -126,7 +127,7 @@ function five(trace, found, columns, names) {
   const one = columns[column];
   const lines = one.ids[row].map((id, place) => {
     const share = real(one.shares[row][place]);
-    return el("tr", {}, el("th", { scope: "row", dir: "auto" }, nameOf(trace, id)), el("td", { class: "digits", "data-value": share }, shown(share)), el("td", { class: "room" }, strip(share, 1)));
+    return el("tr", {}, el("th", { scope: "row", dir: "auto" }, nameOf(trace, id)), el("td", { class: "digits", "data-value": share }, shown(share)), el("td", { class: "room" }, barOf(share, 1)));
   });
   return el("section", { class: "five" },
     el("h4", {}, `${one.text}, `, names.length > 1 ? [`position ${row} (“`, el("bdi", {}, names[row]), "”)"] : names[row], `: the ${lines.length} largest`),
@@ -174,7 +175,7 @@ function valueAt(numbers, at) {
 function partTable(rows, mine) {
   const kinds = [...new Set(mine.map((part) => part.part))];
   const most = largest(rows.flatMap((row) => row.parts.flatMap((part) => [valueAt(part.norms, row.at), valueAt(part.before, row.at)])));
-  const length = (value, tap, what) => el("td", { class: "sized", "data-tap": tap, "data-what": what, "data-value": value }, el("span", { class: "digits" }, shown(value)), strip(value, most));
+  const length = (value, tap, what) => el("td", { class: "sized", "data-tap": tap, "data-what": what, "data-value": value }, el("span", { class: "digits" }, shown(value)), barOf(value, most));
   const cells = (row, kind) => {
     const part = row.parts.find((one) => one.part === kind);
     const cosine = valueAt(part.cosines, row.at);
