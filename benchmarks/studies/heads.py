@@ -6,7 +6,8 @@ computes with z at zero (`pellucid.explain.edits.ZeroHead`), and as fast as befo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -71,7 +72,7 @@ def loss_without(model: Any, removed: Sequence[Head], batches: Sequence[PairBatc
 
 def sensitivity(model: Any, examples: Sequence[PairBatch]) -> dict[Head, float]:
     """The mean over examples of |dL/dg|, where g = 1 multiplies the head's z (Michel et al. 2019, section 4.1): one backward
-    pass for all heads, where taking each one out needs a forward pass for each. Divided by the norm of each layer's, as there.
+    pass for all heads, where taking each one out needs a forward pass for each.
 
     Args:
         model: in evaluation mode, so that dropout changes nothing.
@@ -91,8 +92,15 @@ def sensitivity(model: Any, examples: Sequence[PairBatch]) -> dict[Head, float]:
         loss = torch.nn.functional.cross_entropy(logits[example.wanted], example.target_output, reduction="sum")
         for (name, _), grad in zip(gates.items(), torch.autograd.grad(loss, list(gates.values())), strict=True):
             sums[name] += grad.abs()
-    normed = {name: values / values.norm() for name, values in sums.items()}
-    return {head: normed[head.attention][head.number].item() for head in heads(model)}
+    return {head: sums[head.attention][head.number].item() / len(examples) for head in heads(model)}
+
+
+def normed_by_layer(values: Mapping[Head, float]) -> dict[Head, float]:
+    """The same, divided by the norm of the values of each attention, as Michel et al. do."""
+    norms: dict[str, float] = {}
+    for head, value in values.items():
+        norms[head.attention] = math.hypot(norms.get(head.attention, 0.0), value)
+    return {head: value / norms[head.attention] for head, value in values.items()}
 
 
 def greedy_order(model: Any, batches: Sequence[PairBatch]) -> Iterator[tuple[Head, float]]:

@@ -16,7 +16,7 @@ import numpy as np
 
 import pellucid
 from benchmarks.studies import pictures, pruning_page, report, runs
-from benchmarks.studies.heads import Head, greedy_order, heads, kind, loss_without, sensitivity, without
+from benchmarks.studies.heads import Head, greedy_order, heads, kind, loss_without, normed_by_layer, sensitivity, without
 from benchmarks.studies.pruning_page import ASKED, KINDS, MAX_EXTRA, ORDERS, RANDOM_ORDERS, STEP
 from pellucid.base.progress import say
 from pellucid.data.corpus import pairs
@@ -75,10 +75,12 @@ def study(one: Subject, name: str) -> dict[str, Any]:
     alone = {head: loss_without(one.model, [head], one.dev) - base for head in every}
     bleu_alone = {head: one.bleu([head]) for head in every}
     gradient = sensitivity(one.model, one.single)
+    normed = normed_by_layer(gradient)
     say(f"{name}: the greedy order")
     greedy = [head for head, _ in greedy_order(one.model, one.dev)]
     by_alone = sorted(every, key=lambda head: alone[head])
-    orders = {"greedy": greedy, "each alone": by_alone, "gradient": sorted(every, key=lambda head: gradient[head])}
+    orders = {"greedy": greedy, "each alone": by_alone, "gradient": sorted(every, key=gradient.__getitem__)}
+    orders["gradient, normed"] = sorted(every, key=normed.__getitem__)
     orders["most important first"] = by_alone[::-1]
     for number in range(RANDOM_ORDERS):
         orders[f"random {number + 1}"] = random.Random(number).sample(every, len(every))
@@ -109,7 +111,10 @@ def study(one: Subject, name: str) -> dict[str, Any]:
         "by kind": by_kind,
         "one head in each attention": one.bleu([head for head in every if head not in kept]),
         "no head but one random in each": one.bleu(_all_but_random(every)),
-        "rank correlation of gradient and loss": rank_correlation([gradient[h] for h in every], [alone[h] for h in every]),
+        "rank correlation of gradient and loss": rank_correlation(*([some[h] for h in every] for some in (gradient, alone))),
+        "rank correlation of gradient, normed, and loss": rank_correlation(
+            *([some[h] for h in every] for some in (normed, alone))
+        ),
     }
 
 

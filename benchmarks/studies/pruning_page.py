@@ -12,7 +12,7 @@ STEP = 4  # heads between two points of a curve
 ASKED = 128  # pairs of dev from which orders come
 MAX_EXTRA = 10  # tokens that a translation may have beyond its source; a model with few heads left does not stop by itself
 KINDS = ("encoder self", "decoder self", "cross")
-ORDERS = ("greedy", "each alone", "gradient", "most important first")
+ORDERS = ("greedy", "each alone", "gradient", "gradient, normed", "most important first")
 RANDOM = [f"random {number + 1}" for number in range(RANDOM_ORDERS)]
 Found = dict[str, dict[str, Any]]
 
@@ -63,13 +63,13 @@ def _alone(found: Found) -> str:
 
 
 def _rises(found: Found) -> list[str]:
-    head = ["mean rise of the loss, nats a token", "BLEU whole", *KINDS, "rank correlation with the gradient"]
+    head = ["mean rise of the loss, nats a token", "BLEU whole", *KINDS, "rank correlation with the gradient", "with it normed"]
     rows = []
     for title, one in found.items():
         losses = one["alone: loss"].items()
         means = [statistics.mean(value for name, value in losses if name.startswith(sort)) for sort in KINDS]
-        agree = one["rank correlation of gradient and loss"]
-        rows.append([title, f"{one['bleu']:.2f}", *(f"{mean:.3f}" for mean in means), f"{agree:.2f}"])
+        agree = [one[f"rank correlation of {name} loss"] for name in ("gradient and", "gradient, normed, and")]
+        rows.append([title, f"{one['bleu']:.2f}", *(f"{mean:.3f}" for mean in means), *(f"{rank:.2f}" for rank in agree)])
     return report.table(head, rows)
 
 
@@ -95,7 +95,7 @@ def verdict(found: Found) -> list[str]:
     """Sentences that the figures decide."""
     some = list(found.values())
     n_heads, n_runs = len(some[0]["alone: loss"]), len(some)
-    greedy, gradient = ([removable(one, order, 1.0) for one in some] for order in ("greedy", "gradient"))
+    greedy, *gradient = ([removable(one, order, 1.0) for one in some] for order in ("greedy", "gradient", "gradient, normed"))
     chance = [statistics.mean(removable(one, order, 1.0) for order in RANDOM) for one in some]
     single = [one["one head in each attention"] for one in some]
     lost = [{sort: one["bleu"] - one["by kind"][sort]["bleu"][-1] for sort in KINDS} for one in some]
@@ -104,7 +104,8 @@ def verdict(found: Found) -> list[str]:
     return [
         f"- {report.spread(greedy, '{:.0f}')} of {n_heads} heads can go for at most 1 BLEU in a good order,"
         f" {report.spread(chance)} in a random"
-        f" one, {report.spread(gradient, '{:.0f}')} in that of the gradient.",
+        f" one, {report.spread(gradient[0], '{:.0f}')} in that of the gradient,"
+        f" {report.spread(gradient[1], '{:.0f}')} when that is normed by layer.",
         f"- One head in each attention, without training anew, is within 10 BLEU of the whole in {enough} of"
         f" {n_runs} runs: BLEU"
         f" {report.spread(single)}.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -52,7 +53,10 @@ def write(out: Path, name: str, values: Mapping[str, object], figures: dict[str,
     about = machine.describe()
     about.pop("load before")
     record = {**figures, "machine": about, "versions": machine.versions(("torch", "pellucid"))}
-    (out / f"{name}.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(record, indent=1, ensure_ascii=False)
+    # A list of numbers is one line.
+    text = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
+    (out / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     (out / f"{name}.md").write_text(page(name, values, record), encoding="utf-8")
     print(out / f"{name}.md")
 

@@ -12,7 +12,7 @@ import torch
 
 import pellucid
 from benchmarks.studies import alignment, alignment_page, gpt_in_depth, pruning_page, report
-from benchmarks.studies.heads import Head, greedy_order, heads, loss_without, sensitivity, without
+from benchmarks.studies.heads import Head, greedy_order, heads, loss_without, normed_by_layer, sensitivity, without
 from benchmarks.studies.roles import ROLES, Counts, roles
 from benchmarks.studies.sentences import Reference, animals, reference, taught
 from benchmarks.studies.words import Text, attention, by_words, word_of_each
@@ -156,7 +156,7 @@ class TestHeads:
         assert translator.translate(texts, beams=1) == before
 
     def test_sensitivity_is_the_slope(self, learnt: Path) -> None:
-        """Against the loss with a head's columns of W^O a little larger and smaller; of one layer, before it is normed."""
+        """Against the loss with a head's columns of W^O a little larger and smaller."""
         translator = pellucid.load(learnt)
         model = translator.model.double()
         [example] = from_texts([("a b c", "C B A")], translator.tokenizers, 32)
@@ -172,8 +172,11 @@ class TestHeads:
                     losses.append(loss_without(model, [], [example]) * len(example.target_output))
                 weight[:, columns] = own
                 slopes.append(abs(losses[0] - losses[1]) / (2 * step))
-        normed = np.array(slopes) / np.linalg.norm(slopes)
-        np.testing.assert_allclose([found[Head(name, head)] for head in range(4)], normed, rtol=1e-3)
+        np.testing.assert_allclose([found[Head(name, head)] for head in range(4)], slopes, rtol=1e-3)
+
+    def test_normed_by_layer(self) -> None:
+        found = normed_by_layer({Head("a", 0): 3.0, Head("b", 0): 5.0, Head("a", 1): 4.0})
+        assert list(found.values()) == pytest.approx([0.6, 1.0, 0.8])
 
     def test_the_greedy_order_begins_with_the_head_that_is_missed_least(self, learnt: Path) -> None:
         translator = pellucid.load(learnt)
@@ -250,7 +253,7 @@ class TestGPT:
         assert found[-1] == pytest.approx(wanted, rel=1e-5)
 
 
-@pytest.mark.parametrize(("name", "values"), [("alignment", alignment_page.values)])
+@pytest.mark.parametrize(("name", "values"), [("alignment", alignment_page.values), ("pruning", pruning_page.values)])
 def test_pages_say_what_their_figures_say(name: str, values: Any) -> None:
     record = json.loads((STUDIES / f"{name}.json").read_text(encoding="utf-8"))
     figures = record["runs"] if name == "pruning" else record
