@@ -75,6 +75,12 @@ def config(corpus: Path) -> RunConfig:
 
 
 @pytest.fixture(scope="session")
+def shared_config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    """The short run on a corpus that several tests may train on; for reading only."""
+    return config_for(write_corpus(tmp_path_factory.mktemp("shared") / "corpus"))
+
+
+@pytest.fixture(scope="session")
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a run that knows its training pairs by heart, single letters among them; for reading only."""
     from pellucid.tasks.train import train

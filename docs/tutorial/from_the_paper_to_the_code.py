@@ -509,7 +509,8 @@ with torch.no_grad():
 # Times the root, the embedded words have variance 1 as well, and the positions that are added do not drown them.
 #
 # Files: `pellucid/model/embedding.py`, `pellucid/model/heads.py`; the model alone owns the matrix. Joint vocabularies come from
-# `text.joint`, other ways to tie from `model.tie`.
+# `text.joint`, other ways to tie from `model.tie`. The rows may begin with vectors learnt before, from plain text
+# (`pellucid/model/word_vectors.py`).
 
 # %%
 assert model.weight("source") is model.weight("target") is model.weight("output")

@@ -7,8 +7,11 @@ of recipes (:mod:`pellucid.base.recipe`) adds file and line.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+from pellucid.base import recurrent
+from pellucid.base.recurrent import CELLS, RecurrentConfig
 
 FORMAT_VERSION = 1  # of config.json and of checkpoints; raised when an older reader could no longer understand them
 
@@ -21,8 +24,9 @@ Task = Literal[
     "denoising",
     "picture_classification",
     "captioning",
+    "word_vectors",
 ]
-Architecture = Literal["encoder-decoder", "encoder", "decoder"]
+Architecture = Literal["encoder-decoder", "encoder", "decoder", "rnn", "gru", "lstm", "vectors"]
 NormOrder = Literal["post", "pre"]
 Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "glu", "reglu", "geglu", "geglu_tanh", "swiglu"]
 Attention = Literal["dot", "dot-unscaled", "additive"]
@@ -194,7 +198,7 @@ class PictureConfig:
 class HeadConfig:
     """What turns the last vectors into logits."""
 
-    pool: Literal["none", "class", "mean"] = "none"  # one vector a sequence: its first token's, or the mean
+    pool: Literal["none", "class", "mean", "last"] = "none"  # one vector a sequence: its first, the mean; recurrent: last state
     transform: Literal["none", "dense", "norm"] = "none"  # one more layer before the logits, and with a norm after it
     activation: Literal["tanh", "relu", "gelu", "gelu_tanh", "silu"] = "tanh"  # of that layer
     dropout: float = 0.0  # before the logits
@@ -226,6 +230,7 @@ class ModelConfig:
     attention: Attention = "dot"
     positions: Positions = "sinusoidal"
     positional: PositionalConfig = field(default_factory=PositionalConfig)
+    recurrent: RecurrentConfig = field(default_factory=RecurrentConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     picture: PictureConfig = field(default_factory=PictureConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
@@ -235,11 +240,25 @@ class ModelConfig:
     target_vocabulary: int = 0
 
     def __post_init__(self) -> None:
+        if self.architecture in CELLS and self.recurrent.cell == "none":
+            cell: Any = self.architecture
+            object.__setattr__(self, "recurrent", replace(self.recurrent, cell=cell))
         rules = _Rules()
         rules.at_least(self, 1, "d_model", "max_length")
         rules.at_least(self, 0, "source_vocabulary", "target_vocabulary")
         rules.between(self, 0.0, 1.0, "dropout", "attention_dropout", "activation_dropout")
         rules.require(self.norm_epsilon > 0, "norm_epsilon", f"must be above 0, is {self.norm_epsilon}")
+        rules.broken += recurrent.problems(self)
+        if self.recurrent.cell == "none":
+            self._check_blocks(rules)
+        elif not rules.broken:
+            object.__setattr__(self, "positions", "none")  # a recurrent network reads in order: it needs no others
+        same = self.source_vocabulary == self.target_vocabulary
+        rules.require(self.tie != "all" or same, "tie", '"all" needs one vocabulary for both sides (text.joint: true)')
+        rules.finish()
+
+    def _check_blocks(self, rules: _Rules) -> None:
+        """What the Transformer's blocks ask for."""
         for name, stack in self.stacks().items():
             for heads in per_layer(stack.n_heads, stack.n_layers):
                 text = f"must divide d_model = {self.d_model} (or set {name}.d_head), is {heads}"
@@ -258,15 +277,29 @@ class ModelConfig:
         for layer in self.decoder.reads or ():
             text = f"the encoder has layers 0 to {self.encoder.n_layers - 1}, not {layer}"
             rules.require(0 <= layer < self.encoder.n_layers, "decoder.reads", text)
-        same = self.source_vocabulary == self.target_vocabulary
-        rules.require(self.tie != "all" or same, "tie", '"all" needs one vocabulary for both sides (text.joint: true)')
         if self.picture.patch and self.positions in ("sinusoidal", "learned"):
             squares = self.picture.n_patches + (self.head.pool == "class")
             text = f"must be at least {squares}: the squares of a picture (picture.patch) and the class token (head.pool)"
             rules.require(self.max_length >= squares, "max_length", f"{text}, is {self.max_length}")
-        if self.positions == "sinusoidal":
+        if self.positions == "sinusoidal" and self.stacks():
             rules.require(self.d_model % 2 == 0, "d_model", "must be even for sinusoidal positions")
-        rules.finish()
+
+    @property
+    def output_width(self) -> int:
+        """Of the vectors that the head makes logits of."""
+        if self.recurrent.cell == "none":
+            return self.d_model
+        own = self.recurrent
+        return own.memory_width(self.d_model) if self.architecture == "encoder" else own.width(self.d_model)
+
+    @property
+    def cross_heads(self) -> tuple[int, ...]:
+        """Heads of each attention of the decoder to the encoder, in their order; a recurrent network has one at most."""
+        if self.architecture != "encoder-decoder":
+            return ()
+        if self.recurrent.cell != "none":
+            return () if self.recurrent.attention == "none" else (1,)
+        return per_layer(self.decoder.n_heads, self.decoder.n_layers)
 
     def stacks(self) -> dict[str, StackConfig]:
         """The stacks that the architecture has, by name."""
@@ -457,13 +490,37 @@ class CorruptionConfig:
 
 
 @dataclass(frozen=True)
+class WordVectorsConfig:
+    """One vector a word, learnt from plain text (Mikolov et al., 2013), or from its parts too (Bojanowski et al., 2017)."""
+
+    objective: Literal["skip_gram", "cbow"] = "skip_gram"  # skip_gram: a word tells its neighbours; cbow: their mean tells it
+    window: int = 5  # farthest neighbour, in words; for each word drawn anew, from 1 up to this
+    negatives: int = 5  # noise words for each neighbour
+    noise: float = 0.75  # noise words are drawn by their counts to this power
+    subsample: float = 1e-4  # words with a larger share f of the text stay with probability sqrt(subsample / f); 0: all stay
+    buckets: int = 0  # rows of the table that parts of words (n-grams of characters) share by their hash; 0: whole words only
+    shortest: int = 3  # characters of a part, the marks < and > around a word included
+    longest: int = 6  # the same, at most
+
+    def __post_init__(self) -> None:
+        rules = _Rules()
+        rules.at_least(self, 1, "window", "negatives", "shortest")
+        rules.at_least(self, 0, "noise", "subsample", "buckets")
+        text = f"must be at least shortest = {self.shortest}, is {self.longest}"
+        rules.require(self.longest >= self.shortest, "longest", text)
+        rules.finish()
+
+
+@dataclass(frozen=True)
 class StartConfig:
-    """What a run begins from: nothing, or a model that has been trained or imported."""
+    """What a run begins from: nothing, a model that has been trained or imported, or word vectors for its embedding."""
 
     model: str | None = None  # directory of a model or run, whose weights and tokenizer are taken; null: begin from nothing
     freeze: tuple[str, ...] = ()  # weights that stay as they are, by name, with * and ?: "encoder.*"
     lora_rank: int = 0  # train only two thin matrices beside each projection, this wide; 0: train the weights themselves
     lora_alpha: float = 16.0  # their product counts alpha / rank times
+    vectors: str | None = None  # word vectors that the embedding begins with: a file, or a run of the task word_vectors
+    freeze_vectors: bool = False  # the embedding stays as it begins
 
     def __post_init__(self) -> None:
         rules = _Rules()
@@ -471,6 +528,10 @@ class StartConfig:
         rules.require(self.lora_alpha > 0, "lora_alpha", f"must be above 0, is {self.lora_alpha}")
         text = "there is nothing to adapt or to keep without start.model"
         rules.require(self.model is not None or not (self.freeze or self.lora_rank), "model", text)
+        text = "not with start.model, which brings its own embedding"
+        rules.require(self.vectors is None or self.model is None, "vectors", text)
+        text = "there are none to freeze without start.vectors"
+        rules.require(self.vectors is not None or not self.freeze_vectors, "freeze_vectors", text)
         rules.finish()
 
 
@@ -499,6 +560,7 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
+    word_vectors: WordVectorsConfig = field(default_factory=WordVectorsConfig)
     start: StartConfig = field(default_factory=StartConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
@@ -508,6 +570,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         rules = _Rules()
         rules.at_least(self, 0, "seed")
+        if self.model.architecture in CELLS:
+            self._settle_stacks(rules)
         best = self.checkpoints.average > 1 and self.checkpoints.average_of == "best"
         text = f'"best" needs validations at checkpoints: training.validate_every a multiple of {self.checkpoints.every}'
         validated = self.training.validate_every and self.training.validate_every % self.checkpoints.every == 0
@@ -515,6 +579,7 @@ class RunConfig:
         joint = self.text.joint or self.text.tokenizer == "imported"  # Marian cuts each language by itself, into one list
         rules.require(self.model.tie != "all" or joint, "model.tie", '"all" needs text.joint: true')
         self._check_task(rules)
+        self._check_vectors(rules)
         rules.finish()
 
     @property
@@ -522,6 +587,14 @@ class RunConfig:
         """The one that says which weights are best."""
         chosen = self.training.metric
         return KINDS[self.task].metrics[0] if chosen == "auto" else chosen
+
+    def _settle_stacks(self, rules: _Rules) -> None:
+        """Which stacks a recurrent network has follows from the task."""
+        try:
+            object.__setattr__(self, "model", replace(self.model, architecture=KINDS[self.task].architecture))
+        except ConfigProblems as error:
+            rules.broken += [(f"model.{name}", text) for name, text in error.problems]
+            rules.finish()
 
     def _check_task(self, rules: _Rules) -> None:
         """What the task asks of the model, the vocabulary and the metric."""
@@ -535,10 +608,29 @@ class RunConfig:
         rules.require(not sampled, "training.validate_sentences", text)
         rules.require((model.picture.patch > 0) == kind.pictures, "model.picture.patch", _NEEDS_PICTURES[kind.pictures])
         pools = model.head.pool != "none"
-        text = f"the task {task} needs " + ('"class" or "mean"' if kind.pools else '"none"')
+        some = '"class" or "mean"' if model.recurrent.cell == "none" else '"last" or "mean"'
+        text = f"the task {task} needs " + (some if kind.pools else '"none"')
         rules.require(pools == kind.pools, "model.head.pool", text)
         if kind.classes:
             rules.require(model.tie == "none", "model.tie", f'the task {task} needs "none": its outputs are no words')
+
+    def _check_vectors(self, rules: _Rules) -> None:
+        """What word vectors ask for, those that are learnt and those that an embedding begins with."""
+        kind, model, start = KINDS[self.task], self.model, self.start
+        if kind.architecture == "vectors":
+            rules.require(model.tie == "none", "model.tie", f'the task {self.task} needs "none": it learns two tables')
+            rules.require(self.text.tokenizer == "word", "text.tokenizer", f'the task {self.task} needs "word"')
+            nothing = start.model is None and start.vectors is None
+            rules.require(nothing, "start", f"the task {self.task} begins from nothing: leave out start.model, start.vectors")
+        if start.vectors is None:
+            return
+        text = f"the task {self.task} embeds no words"
+        rules.require(not (kind.pictures and kind.classes), "start.vectors", text)
+        text = f"no piece of a vocabulary of text.tokenizer {self.text.tokenizer} is a word"
+        rules.require(self.text.tokenizer in ("word", "bpe", "unigram"), "start.vectors", text)
+        tied = model.tie == "all" or (model.tie == "decoder" and model.architecture != "encoder")
+        text = f'with model.tie: {model.tie} the embedding is the output matrix too: set model.tie to "embeddings" or "none"'
+        rules.require(not (start.freeze_vectors and tied), "start.freeze_vectors", text)
 
 
 @dataclass(frozen=True)
@@ -562,5 +654,6 @@ KINDS: dict[str, TaskKind] = {
     "denoising": TaskKind("encoder-decoder", ("loss",)),
     "picture_classification": TaskKind("encoder", ("accuracy",), pools=True, classes=True, pictures=True),
     "captioning": TaskKind("encoder-decoder", ("exact", "bleu"), pictures=True, samples=True),
+    "word_vectors": TaskKind("vectors", ("loss",)),
 }
 _NEEDS_PICTURES = {True: "must be above 0: the task reads pictures", False: "must be 0: the task reads text"}

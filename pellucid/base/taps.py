@@ -81,6 +81,21 @@ _FEED_FORWARD = (
     ("hidden", "h", "activation(h')", ("position", "d_ff"), "the hidden layer; gated: activation(g) h'"),
     ("out", "f", "h W_2 + b_2", ("position", "d_model"), "back to the width of the model"),
 )
+_RECURRENT = (
+    (
+        "gates",
+        "i f g o; r z n",
+        "sigmoid(W x + b + U h + c), g and n: tanh",
+        "gates x d_hidden",
+        "side by side: input, forget, candidate and output gate (LSTM); reset, update, candidate (GRU); a plain RNN has none",
+    ),
+    ("cell", "c", "f c + i g", "d_hidden", "what an LSTM carries from position to position"),
+    ("hidden", "h", "o tanh(c)", "d_hidden", "the state; GRU: (1 - z) n + z h, RNN: tanh(W x + b + U h + c)"),
+)
+_BRIDGE = (
+    ("hidden", "h_0", "tanh(W h_S + b)", "the state that the decoder begins with, made from the encoder's last, or their mean"),
+    ("cell", "c_0", "W c_S + b", "what an LSTM carries, in the same way"),
+)
 
 
 def _rows() -> tuple[TapRow, ...]:
@@ -101,8 +116,16 @@ def _rows() -> tuple[TapRow, ...]:
             rows += [TapRow(f"{place}.{n}", s, f, axes, text) for n, s, f, axes, text in table if (part, n) != skipped]
             rows.append(TapRow(f"{place}_residual", "r", "x + sublayer(x)", wide, "the sublayer's output added to its input"))
             rows += [TapRow(f"{place}_norm.{n}", s, f, axes, text) for n, s, f, axes, text in _NORM]
+        if stack == "decoder":
+            rows += [TapRow(f"{stack}.layers.N.bridge.{n}", s, f, ("d_hidden",), text) for n, s, f, text in _BRIDGE]
+        for way in ("forward", "backward") if stack == "encoder" else ("forward",):
+            place = f"{stack}.layers.N.{way}"
+            rows += [TapRow(f"{place}.{n}", s, f, ("position", axis), text) for n, s, f, axis, text in _RECURRENT]
         rows.append(TapRow(f"{stack}.layers.N.out", "x", "x", wide, "what the layer hands to the next one"))
         rows += [TapRow(f"{stack}.norm.{n}", s, f, axes, text) for n, s, f, axes, text in _NORM]
+        if stack == "decoder":
+            text = "a recurrent decoder's state together with what it attended to (Luong et al., 2015, equation 5)"
+            rows.append(TapRow("decoder.attentional", "h~", "tanh(W [h; z])", ("position", "d_hidden"), text))
         rows.append(TapRow(f"{stack}.out", "x", "x", wide, "the output of the whole stack"))
     rows.append(TapRow("pooled", "c", "x_0 or mean(x)", ("d_model",), "one vector for the whole sequence"))
     rows.append(TapRow("head.dense", "t'", "x W + b", wide, "the head's own layer, before its activation"))

@@ -40,10 +40,16 @@ if TYPE_CHECKING:
 @click.option("--temperature", type=click.FloatRange(0), help="Draw tokens; 0: search. Default: as trained.")
 @click.option("--top-k", type=click.IntRange(0), help="Draw among the K most probable tokens.")
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), help="Draw among the tokens that reach this probability.")
+@click.option(
+    "--min-p", type=click.FloatRange(0, 1), help="Draw among the tokens with this share of the best one's probability."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
 @click.option("--tokens", type=click.IntRange(1), help="Most tokens to write.")
 @click.option("--output", help="A text to feed in place of what the model would write.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write the trace: .npz, .json, .html, .svg or .png.")
+@click.option(
+    "--html", type=click.Path(path_type=Path), help="Write the trace as one page for a browser, which needs no network."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the trace as JSON.")
 @click.option("--plain", is_flag=True, help="No colour and no shades.")
 @click.option("--width", type=click.IntRange(20), help="Columns. Default: those of the terminal.")
@@ -59,6 +65,7 @@ def explain(
     training_step: bool,
     checked: bool,
     save: Path | None,
+    html: Path | None,
     as_json: bool,
     plain: bool,
     width: int | None,
@@ -67,6 +74,8 @@ def explain(
     """Show how MODEL computes its answer to TEXT (or picture), step by step, with every number."""
     from pellucid.explain.terminal import Look
 
+    if html is not None and html.suffix != ".html":
+        raise click.UsageError(f"--html writes a file that ends in .html, not {html}")
     look = Look(_width(width), "plain" if plain else _ink(), step, layer, head)
     if example is not None:
         from pellucid.explain.example_file import read
@@ -81,11 +90,19 @@ def explain(
         return
     if model is None or text is None:
         raise click.UsageError("give a model and a text")
-    _trace(model, text, look, watch=watch, checked=checked, save=save, as_json=as_json, ways=ways)
+    _trace(model, text, look, watch=watch, checked=checked, saves=(save, html), as_json=as_json, ways=ways)
 
 
 def _trace(
-    model: Path, text: str, look: Look, *, watch: bool, checked: bool, save: Path | None, as_json: bool, ways: dict[str, Any]
+    model: Path,
+    text: str,
+    look: Look,
+    *,
+    watch: bool,
+    checked: bool,
+    saves: tuple[Path | None, ...],
+    as_json: bool,
+    ways: dict[str, Any],
 ) -> None:
     from pellucid.explain.explain import finish, watched
     from pellucid.explain.files import as_tree
@@ -110,19 +127,19 @@ def _trace(
         click.echo(json.dumps(as_tree(trace, look.step), ensure_ascii=False))
     elif watch:
         click.echo(f"output: {trace.output}")
-    elif save is None or look.step is not None:
+    elif not any(saves) or look.step is not None:
         _print(lines(trace, look))
     if checked:
         click.echo(f"\n{trace.check()}")
-    if save is not None:
+    for path in filter(None, saves):
         from pellucid.base.progress import say
 
-        trace.save(save)
-        say(f"wrote {save}")
+        trace.save(path)
+        say(f"wrote {path}")
 
 
 def _training_step(model: Path, text: str | None, output: str | None, look: Look) -> None:
-    from pellucid.explain.training_step import lines
+    from pellucid.explain.step_told import lines
     from pellucid.tasks.load import load
     from pellucid.tasks.opened import open_step
 

@@ -53,12 +53,13 @@ def _recipe(path: Path) -> list[tuple[str, str]]:
     import torch
 
     from pellucid.base.recipe import read
-    from pellucid.model.build import build
+    from pellucid.model.build import build_any
 
     config = read(path)
     size = config.text.vocabulary
     with torch.device("meta"):  # counted without memory
-        model = build(replace(config.model, source_vocabulary=size, target_vocabulary=size))
+        buckets = config.word_vectors.buckets if config.task == "word_vectors" else 0
+        model = build_any(replace(config.model, source_vocabulary=size + buckets, target_vocabulary=size))
     return [
         ("recipe", str(path)),
         ("model", _shape(config.model)),
@@ -85,6 +86,8 @@ def _model(path: Path) -> list[tuple[str, str]]:
         ("inputs", _inputs(config)),
         ("decoding", f"{config.decoding.beams} beams, {config.decoding.length_penalty} penalty, alpha {config.decoding.alpha}"),
     ]
+    if config.task == "word_vectors":
+        lines.pop()
     progress = newest_progress(path)
     if progress is not None:
         state = "finished" if progress.finished else f"of {config.training.steps:,}, not finished"
@@ -99,11 +102,22 @@ def _inputs(config: RunConfig) -> str:
     if model.picture.patch:
         picture = model.picture
         return f"pictures, {picture.height} x {picture.width}, squares of {picture.patch}; {model.target_vocabulary:,} outputs"
+    if config.task == "word_vectors":
+        how = config.word_vectors
+        return f"{model.target_vocabulary:,} words, {how.objective}, window {how.window}, {how.buckets:,} buckets for parts"
     return f"{config.text.tokenizer} tokens, {model.source_vocabulary:,} and {model.target_vocabulary:,} entries"
 
 
 def _shape(model: ModelConfig) -> str:
+    if model.architecture == "vectors":
+        return f"vectors, d_model {model.d_model}"
     layers = " + ".join(str(stack.n_layers) for stack in model.stacks().values())
+    own = model.recurrent
+    if own.cell != "none":
+        ways = ", read both ways" if own.bidirectional and "encoder" in model.architecture else ""
+        attention = f", attention {own.attention}" if model.architecture == "encoder-decoder" else ""
+        width = own.width(model.d_model)
+        return f"{own.cell} {model.architecture}, {layers} layers, d_model {model.d_model}, states of {width}{ways}{attention}"
     return (
         f"{model.architecture}, {layers} layers, d_model {model.d_model}, "
         f"{model.norm}-norm, {model.activation}, {model.positions} positions"

@@ -35,11 +35,13 @@ from pellucid.cli.fill import fill
 from pellucid.cli.generate import generate
 from pellucid.cli.import_ import import_
 from pellucid.cli.info import info
+from pellucid.cli.look import look
 from pellucid.cli.options import DEBUG, common
 from pellucid.cli.plot import plot
 from pellucid.cli.tag import tag
 from pellucid.cli.train import train
 from pellucid.cli.translate import translate
+from pellucid.cli.vectors import vectors
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -49,7 +51,8 @@ def pellucid() -> None:
     """The Transformer, clear enough to see through: train it, use it, look inside it."""
 
 
-for _verb in (train, translate, generate, classify, fill, tag, caption, evaluate, explain, info, plot, data, import_, export):
+_USING = (translate, generate, classify, fill, tag, caption, vectors)
+for _verb in (train, *_USING, evaluate, explain, look, info, plot, data, import_, export):
     pellucid.add_command(_verb)
 
 

@@ -19,7 +19,7 @@ def projected(letter: str, module: str) -> Formula:
 
     def formula(n: Numbers, at: Place) -> Array:
         x = memory(n, at) if at.part == "cross_attn" and letter != "q" else into(n, at, at.part)
-        whole = n.linear(f"{at.home}.{at.part}.{module}", x)  # (T, heads * K)
+        whole = n.linear(f"{at.home}.{at.part}.{module}", n.tap(x))  # (T, heads * K)
         heads = n.taps[at.name].shape[0]
         return whole.reshape(len(whole), heads, -1).transpose(1, 0, 2)
 

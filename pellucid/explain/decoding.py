@@ -70,6 +70,7 @@ def decoding(subject: Subject, edits: Sequence[Edit] = ()) -> Generator[Step, No
         limits=torch.tensor([writing.limit]),
         forbidden=writing.forbidden,
         seeds=[writing.seed],
+        prefixes=[writing.prefix] if writing.prefix else None,
         rules=[onlooker],
     )
     total, number = 0.0, -1
@@ -131,7 +132,8 @@ def _last_token(strategy: Strategy, end: int | None) -> int:
 def _beam_step(number: int, strategy: Beam, seen: _Onlooker, subject: Subject, end: int | None) -> Step:
     """Of beam search: the candidates, those that closed an output, and those that the beams go on with."""
     live = bool(strategy.live)
-    on = set(zip(strategy.parents.tolist(), strategy.tokens[:, -1].tolist(), strict=True)) if live else set()
+    alive = strategy.totals.flatten() > float("-inf")  # the others only fill up
+    on = set(zip(strategy.parents[alive].tolist(), strategy.tokens[alive, -1].tolist(), strict=True)) if live else set()
     closed = {(hypothesis.ids, hypothesis.log_probability) for hypothesis in strategy.hypotheses[0]}
     candidates = []
     for total, row, token in strategy.considered[0]:
@@ -180,10 +182,7 @@ class WithEdits:
         rows = len(state.tokens)
         if isinstance(self.model, EncoderDecoder):
             assert isinstance(state.memory, Memory)
-            mask = state.memory.mask
-            states = tuple(vectors.expand(rows, -1, -1) for vectors in state.memory.states)
-            memory = Memory(states, None if mask is None else mask.expand(rows, -1))
-            logits = self.model.decode(state.tokens, memory, tap=self.tap)
+            logits = self.model.decode(state.tokens, state.memory.repeated(rows), tap=self.tap)
         else:
             logits = self.model(state.tokens, tap=self.tap)
         return logits[:, -ids.shape[1] :], state

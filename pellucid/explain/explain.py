@@ -6,7 +6,9 @@ Shapes: S source positions, T target positions.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import asdict
 from fnmatch import fnmatchcase
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +19,8 @@ from pellucid.explain.decoding import decoding
 from pellucid.explain.edits import Edit
 from pellucid.explain.forward import Inputs, looking, trace_forward
 from pellucid.explain.recording import MAX_BYTES
-from pellucid.explain.subject import Subject
-from pellucid.explain.trace import Step, Tapped, Trace
+from pellucid.explain.subject import Subject, Writing
+from pellucid.explain.trace import Array, Step, Tapped, Trace
 from pellucid.model.transformer import EncoderOnly
 
 STEP_ROWS = {row.name: row for row in STEPS}
@@ -82,11 +84,29 @@ def finish(
         max_bytes=max_bytes,
     )
     trace.steps, trace.output = tuple(steps), output
+    if subject.writing is not None:
+        trace.writing = told(subject.writing, found)
+    trace.source_name = subject.source_name
     found_steps = tapped_steps(steps).items()
     trace.taps.update({name: tap for name, tap in found_steps if any(fnmatchcase(name, pattern) for pattern in taps)})
-    if isinstance(subject.model, EncoderOnly) and "logits" in trace and trace["logits"].array.ndim == 1:
-        trace.output = subject.vocabulary[int(np.argmax(trace["logits"]))]
+    if subject.asked:
+        trace.inputs["asked"] = np.array(subject.asked)
+    if subject.words:
+        trace.names["words"] = subject.words
+    if isinstance(subject.model, EncoderOnly) and "logits" in trace:
+        trace.output = _answer(subject, trace["logits"].array)
     return trace
+
+
+def _answer(subject: Subject, logits: Array) -> str | None:
+    """The class; of words and gaps one each; ``None`` where every position has an output and none is asked for."""
+    if logits.ndim == 2:
+        found = logits[list(subject.asked)].argmax(-1)
+        return " ".join(subject.vocabulary[one].strip() for one in found) if subject.asked else None
+    if len(subject.vocabulary) == len(logits) + 1:  # degrees: a logit for each threshold between them
+        above = np.minimum.accumulate(1 / (1 + np.exp(-logits.astype(np.float64))))
+        return subject.vocabulary[int(np.argmax(-np.diff([1.0, *above, 0.0])))]
+    return subject.vocabulary[int(np.argmax(logits))]
 
 
 def _inputs(subject: Subject, found: Hypothesis | None) -> tuple[Inputs, dict[str, list[str]], str | None]:
@@ -95,16 +115,42 @@ def _inputs(subject: Subject, found: Hypothesis | None) -> tuple[Inputs, dict[st
     writing = subject.writing
     if writing is None:
         return Inputs(subject.source, source_mask=subject.source_mask), names, None
-    if writing.given is not None:
-        written = writing.given
-    else:
-        assert found is not None
-        written = (*found.ids, *([writing.end] if found.reason == "end" and writing.end is not None else []))
+    written = written_by(writing, found)
     read = [*writing.prompt, *written[:-1]]
     names |= {"target": subject.name(read), "written": subject.name(written)}
     target = torch.tensor([read], dtype=torch.int64)
     text = [token for token in written if token != writing.end]
     return Inputs(subject.source, target, subject.source_mask), names, writing.decode(text)
+
+
+def written_by(writing: Writing, found: Hypothesis | None) -> tuple[int, ...]:
+    """The tokens that were written, or given; with the end token, if they end."""
+    if writing.given is not None:
+        return writing.given
+    assert found is not None
+    return (*found.ids, *([writing.end] if found.reason == "end" and writing.end is not None else []))
+
+
+def told(writing: Writing, found: Hypothesis | None) -> dict[str, Any]:
+    """How an output was found, as JSON has it.
+
+    ``decoding``: the search, as in a recipe. ``prompt``: how many tokens the decoder read before it wrote the first, so that
+    row ``prompt - 1 + i`` of the logits is step i. ``ids``: of the written tokens, with the end token where it came.
+    ``prefix``: those that the output had to begin with. ``forbidden``, ``end``, ``limit``, ``seed``: as of :class:`Writing`.
+    ``given``: the output was not searched for. ``reason``, ``log_probability``, ``score``: of the output, else ``None``.
+    """
+    return {
+        "decoding": asdict(writing.decoding),
+        "prompt": len(writing.prompt),
+        "ids": list(written_by(writing, found)),
+        "prefix": list(writing.prefix),
+        "forbidden": sorted(writing.forbidden),
+        "end": writing.end,
+        "limit": writing.limit,
+        "seed": writing.seed,
+        "given": writing.given is not None,
+        **{key: getattr(found, key, None) for key in ("reason", "log_probability", "score")},
+    }
 
 
 def tapped_steps(steps: Sequence[Step]) -> dict[str, Tapped]:

@@ -5,7 +5,6 @@ The manifest of both is the same JSON: ``schema``, texts, names, steps, and for 
 
 from __future__ import annotations
 
-import html
 import io
 import json
 import math
@@ -18,7 +17,7 @@ import numpy as np
 from pellucid.base.errors import DataError, UsageError
 from pellucid.base.files import write_atomically
 from pellucid.base.taps import STEPS, TABLE, TapRow
-from pellucid.explain.terminal import Look, lines, matches
+from pellucid.explain.terminal import matches
 from pellucid.explain.trace import Array, Candidate, Step, Tapped, Trace
 
 SCHEMA = 1
@@ -37,7 +36,9 @@ def save(trace: Trace, path: Path, tap: str | None = None) -> None:
     elif path.suffix == ".json":
         write_atomically(path, json.dumps(as_tree(trace), ensure_ascii=False, allow_nan=False).encode())
     elif path.suffix == ".html":
-        write_atomically(path, _html(trace).encode())
+        from pellucid.explain.page import html
+
+        write_atomically(path, html(trace).encode())
     else:
         from pellucid.explain.pictures import draw
 
@@ -78,6 +79,7 @@ def manifest(trace: Trace, wanted: str | None = None) -> dict[str, Any]:
         "edits": trace.edits,
         "edited": trace.edited,
         "model": trace.about,
+        "writing": trace.writing,
         "steps": [asdict(step) for step in trace.steps],
         "inputs": list(trace.inputs),
         "taps": [
@@ -133,6 +135,7 @@ def _from_tree(tree: dict[str, Any], arrays: dict[str, Array]) -> Trace:
         tuple(tree["edits"]),
         tuple(tree["edited"]),
         tree["model"],
+        tree.get("writing", {}),
     )
 
 
@@ -154,13 +157,3 @@ def _plain(value: Any) -> Any:
 
 def _array(dtype: str, values: Any) -> Array:
     return np.array(values, dtype=np.float64 if dtype.startswith("float") else dtype).astype(dtype)
-
-
-def _html(trace: Trace) -> str:
-    """The view of the terminal on a page of its own; nothing in it is fetched from elsewhere or run."""
-    body = html.escape("\n".join(lines(trace, Look(width=160, ink="plain"))))
-    title = html.escape(trace.text)
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>'
-        f'{title}</title><body><h1>{title}</h1><pre tabindex="0">{body}</pre></body></html>\n'
-    )

@@ -13,8 +13,21 @@ from typing import Any
 
 import numpy as np
 
+from pellucid.explain import recurrent_formulas as recurrent
 from pellucid.explain.attention_formulas import ATTENTION, softmax
-from pellucid.explain.numbers import Formula, MissingTapError, Numbers, Place, before, into, places
+from pellucid.explain.numbers import (
+    Formula,
+    Numbers,
+    Place,
+    before,
+    embedded,
+    features,
+    into,
+    norm_input,
+    norm_module,
+    places,
+    scored,
+)
 from pellucid.explain.positions import added
 from pellucid.explain.trace import Array
 
@@ -60,12 +73,7 @@ def embed_types(n: Numbers, at: Place) -> Array:
 
 def embed_sum(n: Numbers, at: Place) -> Array:
     """Everything that the embedding box adds up."""
-    name = f"{at.stack}.embed."
-    first = n.maybe(f"{name}patches") if n.config.picture.patch and at.stack == "encoder" else n.tap(f"{name}scaled")
-    if first is None:
-        raise MissingTapError(f"{name}patches")
-    parts = [n.maybe(name + part) for part in ("positions", "types")]
-    return first + sum((part for part in parts if part is not None), np.zeros(()))
+    return sum((n.tap(name) for name in embedded(n, at)), np.zeros(()))
 
 
 def embed_out(n: Numbers, at: Place) -> Array:
@@ -78,47 +86,28 @@ def embed_out(n: Numbers, at: Place) -> Array:
 
 def residual(n: Numbers, at: Place) -> Array:
     sublayer = at.step.removesuffix("_residual")
-    return before(n, at, sublayer) + n.tap(f"{at.home}.{sublayer}.out")
+    return n.tap(before(n, at, sublayer)) + n.tap(f"{at.home}.{sublayer}.out")
 
 
-def norm_input(n: Numbers, at: Place) -> Array:
-    """What a norm receives, and the module that has its gain."""
-    if at.part == "embed.norm":
-        return embed_sum(n, at)
-    if at.stack == "head":
-        return n.tap("head.hidden")
-    if at.layer < 0:
-        return n.tap(f"{at.stack}.layers.{len(_layers(n, at)) - 1}.out")
-    sublayer = at.part.removesuffix("_norm")
-    return before(n, at, sublayer) if n.pre else n.tap(f"{at.home}.{sublayer}_residual")
-
-
-def _layers(n: Numbers, at: Place) -> range:
-    return range(n.config.stacks()[at.stack].n_layers)
-
-
-def norm_module(at: Place) -> str:
-    """The module that normalises at this place."""
-    if at.stack == "head":
-        return "head.transform.norm"
-    if at.layer < 0:
-        return f"{at.stack}.{at.part}"
-    return f"{at.home}.{at.part.removesuffix('_norm').replace('ffn', 'feed_forward')}_residual.norm"
+def normed(n: Numbers, at: Place) -> Array:
+    """What a norm receives."""
+    name = norm_input(n, at)
+    return n.tap(name) if name else embed_sum(n, at)
 
 
 def norm_mean(n: Numbers, at: Place) -> Array:
-    return norm_input(n, at).mean(-1, keepdims=True)
+    return normed(n, at).mean(-1, keepdims=True)
 
 
 def norm_std(n: Numbers, at: Place) -> Array:
-    x = norm_input(n, at)
+    x = normed(n, at)
     if n.config.norm_kind == "layer":
         x = x - n.tap(f"{at.name.rpartition('.')[0]}.mean")
     return np.sqrt(np.square(x).mean(-1, keepdims=True) + n.config.norm_epsilon)
 
 
 def norm_normalized(n: Numbers, at: Place) -> Array:
-    x, place = norm_input(n, at), at.name.rpartition(".")[0]
+    x, place = normed(n, at), at.name.rpartition(".")[0]
     if n.config.norm_kind == "layer":
         x = x - n.tap(f"{place}.mean")
     return x / n.tap(f"{place}.std")
@@ -136,7 +125,7 @@ def norm_out(n: Numbers, at: Place) -> Array:
 
 def ffn_linear(module: str) -> Formula:
     def formula(n: Numbers, at: Place) -> Array:
-        return n.linear(f"{at.home}.feed_forward.{module}", into(n, at, "ffn"))
+        return n.linear(f"{at.home}.feed_forward.{module}", n.tap(into(n, at, "ffn")))
 
     return formula
 
@@ -193,25 +182,20 @@ def layer_out(n: Numbers, at: Place) -> Array:
 
 
 def stack_out(n: Numbers, at: Place) -> Array:
-    return n.tap(f"{at.stack}.norm.out" if n.pre else f"{at.stack}.layers.{len(_layers(n, at)) - 1}.out")
+    return n.tap(f"{at.stack}.norm.out" if n.pre else f"{at.stack}.layers.{n.config.stacks()[at.stack].n_layers - 1}.out")
 
 
 def pooled(n: Numbers, at: Place) -> Array:
+    if n.config.head.pool == "last":
+        return recurrent.last_state(n)
     x, real = n.tap("encoder.out"), n.inputs.get("source_mask")
     if n.config.head.pool == "class":
         return x[0 if real is None else int(np.argmax(real))]
-    return x.mean(0) if real is None else x[real].sum(0) / max(int(real.sum()), 1)
-
-
-def _features(n: Numbers) -> Array:
-    """The last vectors, before the head's own layer."""
-    if n.config.head.pool != "none":
-        return n.tap("pooled")
-    return n.tap("encoder.out" if n.config.architecture == "encoder" else "decoder.out")
+    return recurrent.mean(x, real)
 
 
 def head_dense(n: Numbers, at: Place) -> Array:
-    return n.linear("head.transform.dense", _features(n))
+    return n.linear("head.transform.dense", n.tap(features(n)))
 
 
 def head_hidden(n: Numbers, at: Place) -> Array:
@@ -219,10 +203,8 @@ def head_hidden(n: Numbers, at: Place) -> Array:
 
 
 def logits(n: Numbers, at: Place) -> Array:
-    last = {"none": "", "dense": "head.hidden", "norm": "head.norm.out"}[n.config.head.transform]
-    x = n.tap(last) if last else _features(n)
     shift: Any = n.weights("head.bias")
-    found = x * (n.config.d_model**-0.5 if n.config.head.scale else 1.0) @ n.matrix("output").T
+    found = n.tap(scored(n)) * (n.config.d_model**-0.5 if n.config.head.scale else 1.0) @ n.matrix("output").T
     return found if shift is None else found + shift
 
 
@@ -252,6 +234,27 @@ _WHOLE: dict[str, Formula] = {"pooled": pooled, "logits": logits, "probs": probs
 def formula_of(name: str) -> Formula:
     """The formula of a tap; names of the table, with N for a layer, will do."""
     at = Place.of(name.replace(".N.", ".0."))
+    if at.part in ("forward", "backward"):
+        return recurrent.LAYER[at.step]
+    if at.part == "bridge":
+        return recurrent.bridge
+    if at.step == "attentional":
+        return recurrent.attentional
+    if (not at.part and at.step == "out") or at.part == "cross_attn":
+        return _of_either
+    return _of_block(name, at)
+
+
+def _of_either(n: Numbers, at: Place) -> Array:
+    """Taps that have one name and two formulas: that of a Transformer, and that of a recurrent network."""
+    if n.config.recurrent.cell == "none":
+        return _of_block(at.name, at)(n, at)
+    if at.part:
+        return recurrent.ATTENTION[at.step](n, at)
+    return (recurrent.layer_out if at.layer >= 0 else recurrent.stack_out)(n, at)
+
+
+def _of_block(name: str, at: Place) -> Formula:
     if name in _WHOLE:
         return _WHOLE[name]
     if at.part.endswith("norm"):

@@ -95,37 +95,77 @@ class Place:
 Formula = Callable[[Numbers, Place], Array]
 
 
-# Where the numbers of a sublayer come from
+# Where the numbers of a sublayer come from: names of taps
 
 
-def stack_input(n: Numbers, at: Place) -> Array:
+def stack_input(at: Place) -> str:
     """What a layer receives."""
-    return n.tap(f"{at.stack}.embed.out" if at.layer == 0 else f"{at.stack}.layers.{at.layer - 1}.out")
+    return f"{at.stack}.embed.out" if at.layer == 0 else f"{at.stack}.layers.{at.layer - 1}.out"
 
 
-def before(n: Numbers, at: Place, sublayer: str) -> Array:
+def before(n: Numbers, at: Place, sublayer: str) -> str:
     """The vectors that a sublayer's residual adds to."""
     order = ["self_attn", *(["cross_attn"] if reads(n, at) else []), "ffn"]
     number = order.index(sublayer)
     if number == 0:
-        return stack_input(n, at)
-    return n.tap(f"{at.home}.{order[number - 1]}_residual" if n.pre else f"{at.home}.{order[number - 1]}_norm.out")
+        return stack_input(at)
+    return f"{at.home}.{order[number - 1]}_residual" if n.pre else f"{at.home}.{order[number - 1]}_norm.out"
 
 
-def into(n: Numbers, at: Place, sublayer: str) -> Array:
+def into(n: Numbers, at: Place, sublayer: str) -> str:
     """The vectors that a sublayer itself receives."""
-    return n.tap(f"{at.home}.{sublayer}_norm.out") if n.pre else before(n, at, sublayer)
+    return f"{at.home}.{sublayer}_norm.out" if n.pre else before(n, at, sublayer)
 
 
 def reads(n: Numbers, at: Place) -> bool:
     return at.stack == "decoder" and n.config.architecture == "encoder-decoder"
 
 
-def memory(n: Numbers, at: Place) -> Array:
+def memory(n: Numbers, at: Place) -> str:
     """What cross-attention reads: the encoder's output, or another layer's."""
     chosen, last = n.config.decoder.reads, n.config.encoder.n_layers - 1
     layer = last if chosen is None else chosen[at.layer]
-    return n.tap("encoder.out" if layer == last else f"encoder.layers.{layer}.out")
+    return "encoder.out" if layer == last else f"encoder.layers.{layer}.out"
+
+
+def norm_input(n: Numbers, at: Place) -> str:
+    """What a norm receives; the sum of an embedding, which is no tap of its own, has no name."""
+    if at.part == "embed.norm":
+        return ""
+    if at.stack == "head":
+        return "head.hidden"
+    if at.layer < 0:
+        return f"{at.stack}.layers.{n.config.stacks()[at.stack].n_layers - 1}.out"
+    sublayer = at.part.removesuffix("_norm")
+    return before(n, at, sublayer) if n.pre else f"{at.home}.{sublayer}_residual"
+
+
+def norm_module(at: Place) -> str:
+    """The module that normalises at this place."""
+    if at.stack == "head":
+        return "head.transform.norm"
+    if at.layer < 0:
+        return f"{at.stack}.{at.part}"
+    return f"{at.home}.{at.part.removesuffix('_norm').replace('ffn', 'feed_forward')}_residual.norm"
+
+
+def embedded(n: Numbers, at: Place) -> list[str]:
+    """Everything that the embedding box adds up."""
+    first = "patches" if n.config.picture.patch and at.stack == "encoder" else "scaled"
+    names = [f"{at.stack}.embed.{part}" for part in (first, "positions", "types")]
+    return [name for name in names if name == names[0] or name in n.taps]
+
+
+def features(n: Numbers) -> str:
+    """The last vectors, before the head's own layer."""
+    if n.config.head.pool != "none":
+        return "pooled"
+    return "encoder.out" if n.config.architecture == "encoder" else "decoder.out"
+
+
+def scored(n: Numbers) -> str:
+    """What the output matrix is multiplied with."""
+    return {"none": features(n), "dense": "head.hidden", "norm": "head.norm.out"}[n.config.head.transform]
 
 
 def places(n: Numbers, side: str, length: int) -> Array:

@@ -27,11 +27,16 @@ def added(config: ModelConfig, positions: Array, table: Array | None) -> Array:
 def rotated(x: Array, positions: Array, config: RotaryConfig) -> Array:
     """Numbers i and i + K / 2 of every head (H, T, K), turned by ``position * base^(-2i / K)``."""
     half = x.shape[-1] // 2
-    frequency = np.array([_slower(config.base ** (-i / half), config) for i in range(half)])
-    angle = positions[:, None] * frequency  # (T, K / 2)
+    angle = positions[:, None] * frequencies(x.shape[-1], config)  # (T, K / 2)
     first, second = x[..., :half], x[..., half:]
     cosine, sine = np.cos(angle), np.sin(angle)
     return np.concatenate((first * cosine - second * sine, second * cosine + first * sine), axis=-1)
+
+
+def frequencies(width: int, config: RotaryConfig) -> Array:
+    """By how much each pair of a head's numbers turns from one position to the next, in radians, (K / 2,)."""
+    half = width // 2
+    return np.array([_slower(config.base ** (-i / half), config) for i in range(half)])
 
 
 def _slower(frequency: float, config: RotaryConfig) -> float:

@@ -28,6 +28,7 @@ class Writing:
         forbidden: tokens that are never chosen.
         seed: of what is drawn.
         decode: tokens to text.
+        prefix: tokens that the output begins with; the search goes on from there.
         given: an output to be fed instead of a search: its tokens, with the end token where it counts.
     """
 
@@ -38,6 +39,7 @@ class Writing:
     decode: Callable[[Sequence[int]], str]
     forbidden: tuple[int, ...] = ()
     seed: int = 0
+    prefix: tuple[int, ...] = ()
     given: tuple[int, ...] | None = None
 
 
@@ -55,6 +57,9 @@ class Subject:
         name: tokens of the target to what they are read as.
         vocabulary: the name of each output.
         writing: ``None`` for encoders that stand alone.
+        asked: positions of the encoder whose outputs count: the first tokens of words to be tagged, gaps; empty: all.
+        words: of a text that is tagged word by word.
+        source_name: tokens of the source to what they are read as; ``None`` where it is no text.
     """
 
     model: AnyModel
@@ -66,3 +71,6 @@ class Subject:
     vocabulary: tuple[str, ...]
     source_mask: Tensor | None = None
     writing: Writing | None = None
+    asked: tuple[int, ...] = ()
+    words: tuple[str, ...] = ()
+    source_name: Callable[[Sequence[int]], list[str]] | None = None

@@ -6,7 +6,7 @@ Nothing here imports torch, so that a saved trace can be read where there is non
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -113,7 +113,9 @@ class Trace:
         edits: what was changed, in words.
         edited: names of the taps that an edit changed.
         about: the model's configuration as a tree.
+        writing: how the output was found, see :func:`pellucid.explain.explain.told`; empty where nothing is written.
         model: that computed it; ``None`` in a trace that was read from a file.
+        source_name: tokens of the source to what they are read as; ``None`` there, and where the source is no text.
     """
 
     text: str
@@ -126,7 +128,9 @@ class Trace:
     edits: tuple[str, ...] = ()
     edited: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
+    writing: Mapping[str, Any] = field(default_factory=dict)
     model: Any = field(default=None, repr=False)
+    source_name: Callable[[Sequence[int]], list[str]] | None = field(default=None, repr=False)
 
     def __getitem__(self, name: str) -> Tapped:
         """The tap of this name.
@@ -146,6 +150,12 @@ class Trace:
 
     def __len__(self) -> int:
         return len(self.taps)
+
+    def _repr_mimebundle_(self, **asked: Any) -> dict[str, str]:
+        """How a notebook shows a trace: as the page, in a frame; as text where there is no HTML, or too much of it."""
+        from pellucid.explain.notebook import bundle
+
+        return bundle(self)
 
     def select(self, *patterns: str) -> dict[str, Tapped]:
         """The taps whose names match any of the globs, as ``"*.cross_attn.weights"``, in their order.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -31,8 +32,12 @@ from pellucid.model.positions import (
     RotaryPositions,
     SinusoidalPositions,
 )
+from pellucid.model.recurrent import RecurrentLayer
+from pellucid.model.recurrent_models import RecurrentEncoderDecoder, RecurrentEncoderOnly
+from pellucid.model.recurrent_stacks import Bridge, MemoryAttention, RecurrentDecoder, RecurrentEncoder
 from pellucid.model.residual import LayerNorm, Norm, Residual, RMSNorm
 from pellucid.model.transformer import DecoderOnly, EncoderDecoder, EncoderOnly, Transformer
+from pellucid.model.word_vectors import WordVectors, build_word_vectors
 
 MakeLinear = Callable[..., nn.Module]
 
@@ -57,21 +62,40 @@ def build(config: ModelConfig, linear: MakeLinear = nn.Linear) -> Transformer:
     )
 
 
+def build_any(config: ModelConfig, linear: MakeLinear = nn.Linear) -> Transformer | WordVectors:
+    """The same where word vectors, which are no Transformer, may be described as well."""
+    return build_word_vectors(config) if config.architecture == "vectors" else build(config, linear)
+
+
 def _encoder_decoder(config: ModelConfig, linear: MakeLinear) -> EncoderDecoder:
     reads = config.decoder.reads or (-1,) * config.decoder.n_layers
     weights, roles = _matrices(config, ("target", "output") if config.picture.patch else ("source", "target", "output"))
+    if config.recurrent.cell != "none":
+        return RecurrentEncoderDecoder(
+            encoder=_recurrent_encoder(config, linear),
+            decoder=_recurrent_decoder(config, linear, with_memory=True),
+            head=_head(config, linear),
+            weights=weights,
+            roles=roles,
+            mean=config.recurrent.bridge == "mean",
+        )
     encoder, decoder = _encoder(config, linear), _decoder(config, linear, reads)
     return EncoderDecoder(encoder=encoder, decoder=decoder, head=_head(config, linear), weights=weights, roles=roles)
 
 
 def _encoder_only(config: ModelConfig, linear: MakeLinear) -> EncoderOnly:
     weights, roles = _matrices(config, ("output",) if config.picture.patch else ("source", "output"))
+    if config.recurrent.cell != "none":
+        encoder = _recurrent_encoder(config, linear)
+        return RecurrentEncoderOnly(encoder=encoder, head=_head(config, linear), weights=weights, roles=roles)
     return EncoderOnly(encoder=_encoder(config, linear), head=_head(config, linear), weights=weights, roles=roles)
 
 
 def _decoder_only(config: ModelConfig, linear: MakeLinear) -> DecoderOnly:
     weights, roles = _matrices(config, ("target", "output"))
-    return DecoderOnly(decoder=_decoder(config, linear, ()), head=_head(config, linear), weights=weights, roles=roles)
+    decoder: Any = _decoder(config, linear, ()) if config.recurrent.cell == "none" else None
+    decoder = decoder or _recurrent_decoder(config, linear, with_memory=False)  # of either kind
+    return DecoderOnly(decoder=decoder, head=_head(config, linear), weights=weights, roles=roles)
 
 
 def initialise(model: nn.Module, seed: int) -> None:
@@ -98,6 +122,12 @@ def initialise(model: nn.Module, seed: int) -> None:
         elif isinstance(module, Additive):
             bound = 1.0 / math.sqrt(module.weight.shape[-1])
             nn.init.uniform_(module.weight, -bound, bound, generator=generator)
+        elif isinstance(module, nn.RNNBase):  # as torch does it, from our generator
+            bound = 1.0 / math.sqrt(module.hidden_size)
+            for weight in module.parameters():
+                nn.init.uniform_(weight, -bound, bound, generator=generator)
+        elif isinstance(module, WordVectors):
+            module.initialise(generator)
         elif isinstance(module, Head):
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
@@ -110,28 +140,30 @@ def _matrices(config: ModelConfig, roles: tuple[str, ...]) -> tuple[nn.Parameter
     """The embedding and output matrices that these roles need, and which serves in which."""
     sizes = {"source": config.source_vocabulary, "target": config.target_vocabulary, "output": config.target_vocabulary}
     names = {role: ROLES[config.tie][role] for role in roles}
-    weights = {name: nn.Parameter(torch.empty(sizes[role], config.d_model)) for role, name in names.items()}
+    widths = {"source": config.d_model, "target": config.d_model, "output": config.output_width}
+    weights = {name: nn.Parameter(torch.empty(sizes[role], widths[role])) for role, name in names.items()}
     return nn.ParameterDict(weights), names
 
 
 def _encoder(config: ModelConfig, linear: MakeLinear) -> Encoder:
-    picture, stack = config.picture, config.encoder
-    embed: TokenEmbedding | PatchEmbedding
-    if picture.patch:
-        embed = PatchEmbedding(
-            project=linear(picture.channels * picture.patch**2, config.d_model, bias=True),
-            patch=picture.patch,
-            class_token=config.head.pool == "class",
-            d_model=config.d_model,
-            dropout=Dropout(config.dropout),
-        )
-    else:
-        embed = _token_embedding(config)
     return Encoder(
-        embed=embed,
-        positions=_positions(config, stack, both_ways=True),
-        layers=_layers(config, stack, linear, with_memory=False),
+        embed=_source_embedding(config, linear),
+        positions=_positions(config, config.encoder, both_ways=True),
+        layers=_layers(config, config.encoder, linear, with_memory=False),
         norm=_norm(config) if config.norm == "pre" else None,
+    )
+
+
+def _source_embedding(config: ModelConfig, linear: MakeLinear) -> TokenEmbedding | PatchEmbedding:
+    picture = config.picture
+    if not picture.patch:
+        return _token_embedding(config)
+    return PatchEmbedding(
+        project=linear(picture.channels * picture.patch**2, config.d_model, bias=True),
+        patch=picture.patch,
+        class_token=config.head.pool == "class",
+        d_model=config.d_model,
+        dropout=Dropout(config.dropout),
     )
 
 
@@ -172,20 +204,64 @@ def _positions(config: ModelConfig, stack: StackConfig, *, both_ways: bool) -> P
 
 
 def _head(config: ModelConfig, linear: MakeLinear) -> Head:
-    head, transform = config.head, None
+    head, transform, width = config.head, None, config.output_width
     if head.transform != "none":
         transform = Transform(
-            dense=linear(config.d_model, config.d_model, bias=True),
+            dense=linear(width, width, bias=True),
             activation=torch.tanh if head.activation == "tanh" else ACTIVATIONS[head.activation],
-            norm=_norm(config) if head.transform == "norm" else None,
+            norm=_norm(config, width) if head.transform == "norm" else None,
         )
     return Head(
-        pool=None if head.pool == "none" else head.pool,
+        pool=_pool(config),
         transform=transform,
         dropout=Dropout(head.dropout),
         scale=config.d_model**-0.5 if head.scale else 1.0,
         bias=config.target_vocabulary if head.bias else 0,
     )
+
+
+def _pool(config: ModelConfig) -> Literal["class", "mean", "last", "ends"] | None:
+    pool = config.head.pool
+    if pool == "last":  # of a network that reads both ways each direction has its own
+        return "ends" if config.recurrent.bidirectional else "last"
+    return None if pool == "none" else pool
+
+
+def _recurrent_encoder(config: ModelConfig, linear: MakeLinear) -> RecurrentEncoder:
+    own = config.recurrent
+    layers = _recurrent_layers(config, config.encoder, config.d_model, both_ways=own.bidirectional)
+    return RecurrentEncoder(embed=_source_embedding(config, linear), layers=layers, dropout=Dropout(config.dropout))
+
+
+def _recurrent_decoder(config: ModelConfig, linear: MakeLinear, *, with_memory: bool) -> RecurrentDecoder:
+    own, n_layers = config.recurrent, config.decoder.n_layers
+    width, memory = own.width(config.d_model), own.memory_width(config.d_model)
+    attention, feeds = None, own.attention == "additive"
+    if own.attention != "none":
+        attention = MemoryAttention(
+            query=linear(width, width, bias=False) if feeds else None,
+            key=linear(memory, width, bias=feeds),
+            score=Additive(1, width) if feeds else DotProduct(width, scaled=False),
+            dropout=Dropout(config.attention_dropout),
+        )
+    make = partial(linear, memory, width, bias=True)
+    bridges = [Bridge(hidden=make(), cell=make() if own.cell == "lstm" else None) for _ in range(n_layers)]
+    return RecurrentDecoder(
+        embed=_token_embedding(config),
+        layers=_recurrent_layers(config, config.decoder, config.d_model + memory * feeds, both_ways=False),
+        dropout=Dropout(config.dropout),
+        bridges=bridges if with_memory else (),
+        attention=attention,
+        feeds=feeds,
+        output=None if attention is None else linear(width + memory, width, bias=False),
+    )
+
+
+def _recurrent_layers(config: ModelConfig, stack: StackConfig, d_in: int, *, both_ways: bool) -> list[RecurrentLayer]:
+    own = config.recurrent
+    width = own.width(config.d_model)
+    widths = [d_in] + [width * (1 + both_ways)] * (stack.n_layers - 1)
+    return [RecurrentLayer(own.cell, wide, width, both_ways=both_ways) for wide in widths]
 
 
 def _layers(config: ModelConfig, stack: StackConfig, linear: MakeLinear, *, with_memory: bool) -> list[Block]:
@@ -237,6 +313,6 @@ def _residual(config: ModelConfig) -> Residual:
     return Residual(_norm(config), Dropout(config.dropout), config.norm)
 
 
-def _norm(config: ModelConfig) -> Norm:
+def _norm(config: ModelConfig, width: int = 0) -> Norm:
     kind = {"layer": LayerNorm, "rms": RMSNorm}[config.norm_kind]
-    return kind(config.d_model, config.norm_epsilon)
+    return kind(width or config.d_model, config.norm_epsilon)

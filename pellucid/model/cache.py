@@ -1,12 +1,32 @@
-"""Keys and values of the tokens written so far, so that a step computes only the new one.
+"""What a decoder keeps of the tokens written so far, so that a step computes only the new one: keys and values, or the states
+of recurrent layers.
 
-Shapes: R rows, H heads, T new positions, L all positions so far, K width of a head.
+Shapes: R rows, H heads, T new positions, L all positions so far, K width of a head, N recurrent states, D width of one.
 """
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import torch
 from torch import Tensor
+
+
+class Cache(Protocol):
+    """What the state of a decoder asks of each of its caches."""
+
+    @property
+    def length(self) -> int:
+        """L."""
+        ...
+
+    def select(self, rows: Tensor, spare: Tensor | None = None) -> Tensor | None:
+        """Keep these rows, in this order, in ``spare`` memory if it fits; what is free afterwards."""
+        ...
+
+    def truncate(self, length: int) -> None:
+        """Forget everything from position ``length`` on."""
+        ...
 
 
 class KeyValueCache:
@@ -67,6 +87,46 @@ class KeyValueCache:
     def truncate(self, length: int) -> None:
         """Forget everything from position ``length`` on."""
         self.length = min(self.length, length)
+
+
+class StateCache:
+    """The states of all layers of a recurrent decoder, after each position so far.
+
+    The last ones are enough to go on from. Earlier ones are kept as they were, and the choices of rows since beside them: then
+    beams are reordered without copying the past, and the past is there when positions are forgotten.
+
+    Args:
+        begun: (N, R, D) before the first position; ``None``: zeros, of as many rows as come.
+    """
+
+    def __init__(self, begun: Tensor | None = None) -> None:
+        self.now = begun
+        self._chosen: list[Tensor] = []  # rows, in the order of the choices
+        self._past: list[tuple[Any, int]] = [(begun, 0)]  # states after each position, and how many choices came before
+
+    @property
+    def length(self) -> int:
+        """L."""
+        return len(self._past) - 1
+
+    def append(self, states: Tensor) -> None:
+        """The states (N, R, D) after one more position."""
+        self.now = states
+        self._past.append((states, len(self._chosen)))
+
+    def select(self, rows: Tensor, spare: Tensor | None = None) -> Tensor | None:
+        """Keep these rows, in this order; a row may be named several times."""
+        self._chosen.append(rows)
+        self.now = None if self.now is None else self.now[:, rows]
+        return spare
+
+    def truncate(self, length: int) -> None:
+        """Forget everything from position ``length`` on."""
+        if length < self.length:
+            del self._past[length + 1 :]
+            self.now, before = self._past[length]
+            for rows in self._chosen[before:]:
+                self.now = None if self.now is None else self.now[:, rows]
 
 
 def same_rows(rows: Tensor, n_rows: int) -> bool:

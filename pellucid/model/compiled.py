@@ -105,7 +105,8 @@ class CompiledState:
         self._memory = [side for pair in state.memory for side in pair]  # (1, G, S, K) each
         self._store = torch.empty(max(64, 2 * self.length), self.rows, 2 * sum(step.widths), dtype=step.dtype)
         if self.length:
-            past = [cache.stored() for cache in state.caches]  # (R, G, L, K)
+            caches: list[Any] = state.caches  # of keys and values
+            past = [cache.stored() for cache in caches]  # (R, G, L, K)
             self._store[: self.length] = torch.cat(
                 [side.permute(2, 0, 1, 3).flatten(2) for pair in past for side in pair], dim=2
             )

@@ -45,6 +45,10 @@ class Decoder(nn.Module):
         self.norm = norm
         self.reads = tuple(reads)
 
+    def caches(self) -> list[KeyValueCache]:
+        """What keeps keys and values of the tokens so far, one a layer; still empty."""
+        return [KeyValueCache() for _ in self.layers]
+
     def project(self, states: Sequence[Tensor], tap: Tap | None = None) -> list[KeyValue]:
         """Keys and values that each layer's cross-attention reads, from the encoder's states (B, S, D) each."""
         return [

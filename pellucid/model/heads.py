@@ -45,8 +45,9 @@ class Head(nn.Module):
     The matrix is an argument, since it may be the embedding's (Press and Wolf, 2017) and the model is its owner.
 
     Args:
-        pool: one vector for the whole sequence: that of its first token (``"class"``), or the mean of its real tokens
-            (``"mean"``); ``None``: logits at every position.
+        pool: one vector for the whole sequence: that of its first token (``"class"``), of its last (``"last"``), the mean of
+            its real tokens (``"mean"``), or where half of each vector was read from the other end, each half's last
+            (``"ends"``); ``None``: logits at every position.
         transform: one more layer; ``None``: none.
         dropout: before the product.
         scale: the vectors are multiplied by it (T5 with tied matrices: d_model^-0.5).
@@ -56,7 +57,7 @@ class Head(nn.Module):
     def __init__(
         self,
         *,
-        pool: Literal["class", "mean"] | None,
+        pool: Literal["class", "mean", "last", "ends"] | None,
         transform: Transform | None,
         dropout: Dropout,
         scale: float,
@@ -71,7 +72,7 @@ class Head(nn.Module):
         """The vectors to match: (..., D) -> (..., D), or pooled (B, T, D) -> (B, D), of the tokens that ``mask`` (B, T) says
         are real."""
         if self.pool is not None:
-            x = _first(x, mask) if self.pool == "class" else _mean(x, mask)
+            x = POOLS[self.pool](x, mask)
             if tap is not None:
                 x = tap("pooled", x)
         if self.transform is not None:
@@ -102,3 +103,17 @@ def _mean(x: Tensor, mask: Tensor | None) -> Tensor:
         return x.mean(1)
     real = mask[:, :, None].to(x.dtype)  # (B, T, 1)
     return (x * real).sum(1) / real.sum(1).clamp(min=1)
+
+
+def _last(x: Tensor, mask: Tensor | None) -> Tensor:
+    """The last real token of each row."""
+    return x[:, -1] if mask is None else _first(x.flip(1), mask.flip(1))
+
+
+def _ends(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Of the first half of each vector the last real token, of the second the first: there each direction has read it all."""
+    forward, backward = x.chunk(2, dim=-1)
+    return torch.cat((_last(forward, mask), _first(backward, mask)), dim=-1)
+
+
+POOLS = {"class": _first, "mean": _mean, "last": _last, "ends": _ends}

@@ -6,7 +6,7 @@ or classes, D model width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pellucid.base.taps import Tap, Tapper, within
 from pellucid.model.block import KeyValue
-from pellucid.model.cache import KeyValueCache, same_rows
+from pellucid.model.cache import Cache, same_rows
 from pellucid.model.decoder import Decoder
 from pellucid.model.encoder import Encoder
 from pellucid.model.heads import Head
@@ -30,10 +30,20 @@ class Memory:
     Args:
         states: the output of every layer, each (B, S, D); the last one is the encoder's output.
         mask: (B, S) True = real token, or ``None``: no padding.
+        final: of a recurrent encoder what each layer carried at last, hidden state and cell, (B, D) each; else empty.
     """
 
     states: tuple[Tensor, ...]
     mask: Tensor | None
+    final: tuple[tuple[Tensor, ...], ...] = ()
+
+    def repeated(self, rows: int) -> Memory:
+        """The memory of one source, for so many rows."""
+        return Memory(
+            tuple(vectors.expand(rows, -1, -1) for vectors in self.states),
+            None if self.mask is None else self.mask.expand(rows, -1),
+            tuple(tuple(state.expand(rows, -1) for state in layer) for layer in self.final),
+        )
 
 
 @dataclass(frozen=True)
@@ -50,10 +60,11 @@ class Prompt:
 
 
 class State:
-    """What the decoder carries from step to step: keys and values of the source, where there is one, and of the tokens so far.
+    """What the decoder carries from step to step: keys and values of the source, where there is one, and of the tokens so far,
+    or what a recurrent decoder carries in their stead.
 
     Args:
-        n_layers: of the decoder.
+        caches: of the tokens so far, as the decoder makes them.
         rows: R.
         beams: rows a sentence.
         memory: keys and values for each layer's cross-attention; empty: no source.
@@ -61,11 +72,16 @@ class State:
     """
 
     def __init__(
-        self, n_layers: int, rows: int, beams: int, memory: list[KeyValue] | None = None, memory_mask: Tensor | None = None
+        self,
+        caches: Sequence[Cache],
+        rows: int,
+        beams: int,
+        memory: list[KeyValue] | None = None,
+        memory_mask: Tensor | None = None,
     ) -> None:
         self.rows, self.beams = rows, beams
         self.memory, self.memory_mask = memory or [], memory_mask
-        self.caches = [KeyValueCache() for _ in range(n_layers)]
+        self.caches = list(caches)
         self.keys: Tensor | None = None  # (R, L) True for real tokens, where a prompt was padded
         self._spare: Tensor | None = None
 
@@ -220,7 +236,7 @@ class EncoderDecoder(Transformer):
         rows = memory.states[-1].shape[0] * beams
         # Laid out once as every step reads them; and without padding there is no mask to apply at every step.
         projected = [(key.contiguous(), value.contiguous()) for key, value in self.decoder.project(memory.states)]
-        return State(len(self.decoder.layers), rows, beams, projected, _needed(memory.mask))
+        return State(self.decoder.caches(), rows, beams, projected, needed(memory.mask))
 
     def step(self, ids: Tensor, state: State, *, tap: Tapper | None = None) -> tuple[Tensor, State]:
         """Logits (R, T, V) of the token after each of one or more new positions, ``ids`` (R, T)."""
@@ -312,9 +328,9 @@ class DecoderOnly(Transformer):
 
     def start(self, memory: Prompt, beams: int = 1) -> State:
         """The state after the prompt, before the first token that is fed to :meth:`step`."""
-        state = State(len(self.decoder.layers), len(memory.ids), 1)
+        state = State(self.decoder.caches(), len(memory.ids), 1)
         if memory.ids.shape[1] > 0:
-            state.keys = _needed(memory.mask)
+            state.keys = needed(memory.mask)
             self.decoder(memory.ids, self.weight("target"), keys=state.keys, caches=state.caches)
         if beams > 1:
             state.select(torch.arange(len(memory.ids), device=memory.ids.device).repeat_interleave(beams))
@@ -327,7 +343,7 @@ class DecoderOnly(Transformer):
         return _step(self, self.decoder, ids, state, tap)
 
 
-def _needed(mask: Tensor | None) -> Tensor | None:
+def needed(mask: Tensor | None) -> Tensor | None:
     """The mask of a batch with padding; without any, none."""
     return None if mask is None or bool(mask.all()) else mask
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from pellucid.base.config import RunConfig, per_layer
+from pellucid.base.config import RunConfig
 from pellucid.base.errors import DataError, UsageError
 from pellucid.base.plots import plot_attention
 from pellucid.decoding.alignment import Gold, Head, Links, Maps, align, best_head, read_pharaoh, words_of
@@ -57,11 +57,11 @@ def cross_attention(
 @torch.inference_mode()
 def _maps(translator: Attending, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[Tensor]:
     """Of each layer, (B, H, T, S)."""
-    maps: list[Tensor] = []
+    maps: dict[str, Tensor] = {}
 
     def tap(name: str, tensor: Tensor) -> Tensor:
         if name.endswith("cross_attn.weights"):
-            maps.append(tensor)
+            maps[name] = tensor  # a recurrent decoder shows it position by position: whole at last
         return tensor
 
     tokenizer = translator.target_tokenizer
@@ -69,16 +69,27 @@ def _maps(translator: Attending, sources: Sequence[Sequence[int]], targets: Sequ
     fed, _ = pad([[start_of(tokenizer), *target[:-1]] for target in targets], pad_of(tokenizer))
     real = None if mask.all() else mask.to(translator.device)
     translator.model.eval()(source.to(translator.device), fed.to(translator.device), source_mask=real, tap=tap)
-    return maps
+    return list(maps.values())
+
+
+def need_attention(config: RunConfig) -> None:
+    """Raises a usage error where the decoder has no attention to look at."""
+    if not config.model.cross_heads:
+        what = "this model has no attention: one vector is all that its decoder knows of the source"
+        advice = "train one with model.recurrent.attention: additive or dot"
+        raise UsageError(what, where="model.recurrent.attention", found=config.model.recurrent.attention, advice=advice)
 
 
 def check_head(config: RunConfig, head: tuple[int, int]) -> None:
-    """Raises a usage error unless the decoder has this layer and head, which count from 0."""
-    stack = config.model.decoder
-    heads = per_layer(stack.n_heads, stack.n_layers)
+    """Raises a usage error unless the decoder has this layer and head, which count from 0.
+
+    A recurrent decoder has one attention, whatever its layers: layer 0, head 0.
+    """
+    need_attention(config)
+    heads = config.model.cross_heads
     layer, number = head
-    if not (0 <= layer < stack.n_layers and 0 <= number < heads[layer]):
-        expected = f"layer 0 to {stack.n_layers - 1}, head 0 to {max(heads) - 1}"
+    if not (0 <= layer < len(heads) and 0 <= number < heads[layer]):
+        expected = f"layer 0 to {len(heads) - 1}, head 0 to {max(heads) - 1}"
         raise UsageError("no such layer or head", where="align", expected=expected, found=f"layer {layer}, head {number}")
 
 
@@ -112,7 +123,9 @@ def head_that_aligns_best(translator: Attending, pairs: Sequence[tuple[str, str]
 
     Raises:
         DataError: no pairs, a pair with an empty side, not one alignment for each, or something else in one.
+        UsageError: the model has no attention.
     """
+    need_attention(translator.config)
     longest = translator.config.model.max_length
     empty = next((number for number, pair in enumerate(pairs, start=1) if not all(text.strip() for text in pair)), None)
     if empty is not None:

@@ -24,7 +24,9 @@ from pellucid.tasks.windows import begun
 TOKENS = 20  # that a language model writes where nothing is said
 
 
-def subject_of(loaded: Any, given: Any, *, output: str | None, tokens: int | None, seed: int, **ways: Any) -> Subject:
+def subject_of(
+    loaded: Any, given: Any, *, output: str | None, tokens: int | None, seed: int, prefix: Sequence[int] = (), **ways: Any
+) -> Subject:
     """The subject of a trace.
 
     Args:
@@ -33,6 +35,7 @@ def subject_of(loaded: Any, given: Any, *, output: str | None, tokens: int | Non
         output: a text to be fed instead of what the model would write.
         tokens: most tokens to write; ``None``: as the task has it.
         seed: of what is drawn.
+        prefix: ids of the tokens that the output begins with.
         ways: to search or to draw, see :class:`pellucid.tasks.request.Request`.
 
     Raises:
@@ -40,15 +43,19 @@ def subject_of(loaded: Any, given: Any, *, output: str | None, tokens: int | Non
         DataError: an empty text.
     """
     task = loaded.config.task
+    if task not in _WRITERS and task not in _READERS:
+        raise UsageError("this model is a table: nothing is computed that could be explained", found=task)
     if isinstance(given, str) and not given.strip() and task != "language_modelling":
         raise DataError("an empty text has no numbers", advice="give a sentence")
     writes = task in _WRITERS
-    if not writes and (output is not None or tokens is not None or any(way is not None for way in ways.values())):
+    if not writes and (output is not None or tokens is not None or prefix or any(way is not None for way in ways.values())):
         raise UsageError("this model writes nothing, so there is no output to search for", found=task)
     subject: Subject = (_WRITERS if writes else _READERS)[task](loaded, given)
     if subject.writing is None:
         return subject
-    writing = replace(subject.writing, decoding=Request(**ways).decoding(loaded.config.decoding), seed=seed)
+    writing = replace(
+        subject.writing, decoding=Request(**ways).decoding(loaded.config.decoding), seed=seed, prefix=tuple(prefix)
+    )
     if tokens is not None:
         writing = replace(writing, limit=_limit(loaded, tokens, writing))
     if output is not None:
@@ -85,7 +92,8 @@ def _subject(loaded: Any, text: str, ids: Sequence[int], names: Sequence[str], *
     vocabulary = more.pop("vocabulary", loaded.labels)
     model: Any = loaded.model
     source = torch.tensor([list(ids)], dtype=torch.int64)
-    return Subject(model, loaded.config.model, text, source, tuple(names), _named(loaded.tokenizer), tuple(vocabulary), **more)
+    name = _named(loaded.tokenizer)
+    return Subject(model, loaded.config.model, text, source, tuple(names), name, tuple(vocabulary), source_name=name, **more)
 
 
 def _sequence_to_sequence(loaded: Any, text: str) -> Subject:
@@ -124,7 +132,7 @@ def _language_model(loaded: Any, text: str) -> Subject:
     limit = TOKENS if reach is None else min(TOKENS, reach - len(ids) + 1)
     writing = Writing(loaded.config.decoding, tuple(ids), loaded.end, limit, tokenizer.decode, loaded.never)
     subject = _subject(loaded, text, [], (), vocabulary=_vocabulary(tokenizer, config.target_vocabulary), writing=writing)
-    return replace(subject, source=None)
+    return replace(subject, source=None, source_name=None)
 
 
 def _classifier(loaded: Any, text: str) -> Subject:
@@ -136,12 +144,14 @@ def _masked(loaded: Any, text: str) -> Subject:
     tokenizer = loaded.tokenizer
     ids = frame(tokenizer, with_masks(tokenizer, text), loaded.config.model.max_length, "the text")
     vocabulary = _vocabulary(tokenizer, loaded.config.model.target_vocabulary)
-    return _subject(loaded, text, ids, tokenizer.tokens(ids), vocabulary=vocabulary)
+    gaps = tuple(place for place, token in enumerate(ids) if token == tokenizer.mask)
+    return _subject(loaded, text, ids, tokenizer.tokens(ids), vocabulary=vocabulary, asked=gaps)
 
 
 def _tagger(loaded: Any, text: str) -> Subject:
-    ids, _ = in_words(loaded.tokenizer, text.split(), loaded.config.model.max_length)
-    return _subject(loaded, text, ids, loaded.tokenizer.tokens(ids))
+    ids, places = in_words(loaded.tokenizer, text.split(), loaded.config.model.max_length)
+    words = tuple(text.split()[: len(places)])
+    return _subject(loaded, text, ids, loaded.tokenizer.tokens(ids), asked=tuple(places), words=words)
 
 
 def _of_picture(loaded: Any, picture: Any, vocabulary: Sequence[str] | None = None) -> Subject:

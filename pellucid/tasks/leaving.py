@@ -48,6 +48,14 @@ def leave(run: Path, out: Path, to: str = "huggingface", *, family: str | None =
     for option, value, owner in (("--family", family, "huggingface"), ("--quantization", quantization, "ctranslate2")):
         if value is not None and to != owner:
             raise UsageError("this option belongs to another program", where=option, expected=f"--to {owner}", found=to)
+    config = read_config(find(run))
+    if config.task == "word_vectors":
+        advice = "pellucid vectors RUN --out vectors.txt writes them for any program that reads word vectors"
+        raise UsageError("word vectors are no model that another program could run", where=run, advice=advice)
+    cell = config.model.recurrent.cell
+    if cell != "none":
+        advice = "use it with pellucid, or train a Transformer"
+        raise UsageError("recurrent networks cannot be written for other programs", where=run, found=cell, advice=advice)
     if to == "huggingface":
         export_model(run, out, family)
     elif to == "ctranslate2":

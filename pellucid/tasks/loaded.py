@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,13 @@ import torch
 from torch import Tensor
 
 from pellucid.base.config import RunConfig
-from pellucid.base.errors import ModelError
+from pellucid.base.errors import ModelError, UsageError
 from pellucid.model.compiled import Compiled
 from pellucid.model.packed import packed
 from pellucid.model.transformer import DecoderOnly, EncoderDecoder, EncoderOnly
 from pellucid.tasks.framing import AnyTokenizer
 from pellucid.tasks.labels import Labels
-from pellucid.tasks.model_directory import check_vocabularies, load_model, load_tokenizers
+from pellucid.tasks.model_directory import check_vocabularies, load_model, load_tokenizers, read_weights
 
 if TYPE_CHECKING:
     from pellucid.explain.edits import Edit
@@ -71,11 +72,28 @@ class Loaded(Generic[ModelType]):
         self.model.to(device, dtype)
         return self
 
+    def with_weights(self, path: Path) -> Self:
+        """The same with the weights of a file, such as a checkpoint's; this one stays as it is.
+
+        Raises:
+            ModelError: they are damaged, or of a model of another shape.
+        """
+        other = copy.copy(self)
+        other.model = copy.deepcopy(self.model)
+        other.model.load_state_dict(read_weights(path, self.model))
+        other._prepared = (None, other.model)
+        return other
+
     def compile(self, *beams: int) -> None:
         """Compile the steps of searches so wide (1: greedy search and drawing), or find them compiled in the user's cache.
 
-        They serve one text at a time, see :class:`pellucid.model.compiled.Compiled`, which says what is raised.
+        They serve one text at a time, see :class:`pellucid.model.compiled.Compiled`, which says what is raised; a usage error
+        besides where the model is a recurrent network.
         """
+        cell = self.config.model.recurrent.cell
+        if cell != "none":
+            what, advice = "steps of a recurrent network are not compiled", "leave out --compile"
+            raise UsageError(what, where="--compile", found=cell, advice=advice)
         self._compiled = beams
         self._prepared = (None, self.model)
         self.writing_model()
@@ -149,7 +167,9 @@ class Loaded(Generic[ModelType]):
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
+        min_p: float | None = None,
         seed: int = 0,
+        prefix: Sequence[int] = (),
         max_bytes: int = 2**28,
     ) -> Trace:
         """Every number of the model on one text or picture: see :class:`pellucid.explain.trace.Trace`.
@@ -160,7 +180,8 @@ class Loaded(Generic[ModelType]):
             edits: what to change on the way, see :mod:`pellucid.explain.edits`.
             output: a text that is fed in place of what the model would write.
             tokens: most tokens to write; ``None``: as the recipe says, of a language model 20.
-            beams, temperature, top_k, top_p, seed: ``None``: as the recipe says, see :class:`pellucid.tasks.request.Request`.
+            beams, temperature, top_k, top_p, min_p, seed: as the recipe says, see :class:`pellucid.tasks.request.Request`.
+            prefix: ids of the tokens that the output begins with; the search goes on from there.
             max_bytes: of what is kept.
 
         Raises:
@@ -170,8 +191,8 @@ class Loaded(Generic[ModelType]):
         from pellucid.explain.explain import explain
         from pellucid.tasks.explaining import subject_of
 
-        ways = {"beams": beams, "temperature": temperature, "top_k": top_k, "top_p": top_p}
-        subject = subject_of(self, given, output=output, tokens=tokens, seed=seed, **ways)
+        ways = {"beams": beams, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+        subject = subject_of(self, given, output=output, tokens=tokens, seed=seed, prefix=prefix, **ways)
         return explain(subject, taps=taps, edits=edits, max_bytes=max_bytes)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pellucid import __version__
-from pellucid.base.config import DataConfig, RunConfig
+from pellucid.base.config import DataConfig, ModelConfig, RunConfig
 from pellucid.data.public_sets import PUBLIC_SETS
 from pellucid.tasks.labels import Labels
 from pellucid.text.metrics import Score
@@ -16,7 +16,7 @@ def translation_card(config: RunConfig, n_parameters: int, dev_scores: Mapping[s
     model, data = config.model, config.data
     return f"""# Translation, {data.source} to {data.target}
 
-A Transformer trained with pellucid {__version__}: {model.encoder.n_layers} + {model.decoder.n_layers} layers, \
+{_kind(model)} trained with pellucid {__version__}: {model.encoder.n_layers} + {model.decoder.n_layers} layers, \
 d_model {model.d_model}, {n_parameters:,} parameters, a {config.text.tokenizer} vocabulary of \
 {model.target_vocabulary:,} entries.
 
@@ -39,7 +39,7 @@ def card(config: RunConfig, n_parameters: int, dev_scores: Mapping[str, float], 
     scores = f"| dev split | score |\n|---|---|\n{rows}" if rows else "It was not scored while it learnt.\n"
     return f"""# {config.task.replace("_", " ").capitalize()}
 
-A Transformer ({model.architecture}) trained with pellucid {__version__}: {layers} layers, d_model {model.d_model}, \
+{_kind(model)} ({model.architecture}) trained with pellucid {__version__}: {layers} layers, d_model {model.d_model}, \
 {n_parameters:,} parameters.
 
 - **Data**: {_corpus(config.data)}
@@ -47,6 +47,37 @@ A Transformer ({model.architecture}) trained with pellucid {__version__}: {layer
 
 {scores}
 Train it again: `pellucid train config.yaml --out DIR`, with the `config.yaml` of the run.
+"""
+
+
+def _kind(model: ModelConfig) -> str:
+    own = model.recurrent
+    if own.cell == "none":
+        return "A Transformer"
+    attention = "" if own.attention == "none" else f", {own.attention} attention"
+    return f"A recurrent network ({own.cell.upper()}{attention})"
+
+
+def vectors_card(config: RunConfig, dev_scores: Mapping[str, float]) -> str:
+    """The same for word vectors."""
+    model, how = config.model, config.word_vectors
+    parts = f", with parts of words in {how.buckets:,} buckets" if how.buckets else ""
+    rows = "".join(f"| {name} | {value:.4f} |\n" for name, value in dev_scores.items())
+    return f"""# Word vectors
+
+{model.target_vocabulary:,} words, {model.d_model} numbers each, learnt with pellucid {__version__} \
+({how.objective}, window {how.window}, {how.negatives} noise words{parts}).
+
+- **Data**: {_corpus(config.data)}
+- **Limits**: words that stand in like places are near each other, opposites too; what the text takes for granted is in them.
+
+| dev split | score |
+|---|---|
+{rows}
+Learn them again: `pellucid train config.yaml --out DIR`, with the `config.yaml` of the run. Use them:
+
+    pellucid vectors DIR --neighbours WORD
+    pellucid vectors DIR --out vectors.txt
 """
 
 

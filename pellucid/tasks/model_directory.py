@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from pellucid.base.config import FORMAT_VERSION, KINDS, RunConfig
 from pellucid.base.errors import ModelError
@@ -201,7 +201,15 @@ def check_vocabularies(directory: Path, config: RunConfig, tokenizers: Tokenizer
 
 
 def load_model(directory: Path, config: RunConfig) -> Transformer:
-    """The model with its weights, in evaluation mode, in float32.
+    """The model with its weights, in evaluation mode, in float32. Raises as :func:`fill`."""
+    with torch.device("meta"):
+        model = build(config.model)
+    fill(model, directory)
+    return model.eval()
+
+
+def fill(model: nn.Module, directory: Path) -> None:
+    """Give a model that was built without memory its weights, in float32.
 
     Raises:
         ModelError: the weights are missing, pickled, damaged, or of another shape than the configuration says.
@@ -211,13 +219,7 @@ def load_model(directory: Path, config: RunConfig) -> Transformer:
         pickled = sorted(entry.name for entry in directory.iterdir() if entry.suffix in PICKLED)
         advice = "pickled weights can run code and are never loaded: convert them to safetensors" if pickled else None
         raise ModelError("the weights are missing", where=path, found=", ".join(pickled) or None, advice=advice)
-    try:
-        weights = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ModelError("the weights are damaged", where=path, found=error, advice="copy the model anew") from error
-    with torch.device("meta"):
-        model = build(config.model)
-    _check_weights(model, weights, path)
+    weights = read_weights(path, model)
     # What safetensors gives is mapped from the file, privately: pages are read when they are touched, and writing to a
     # parameter leaves the file alone. The tensors become the parameters as they are, never a second copy of them.
     # (`to_empty` would besides import torch's compiler, for a third of a second.)
@@ -226,10 +228,23 @@ def load_model(directory: Path, config: RunConfig) -> Transformer:
         if isinstance(module, SinusoidalPositions):  # computed, not saved
             module.table = torch.empty(module.table.shape)
             module.initialise()
-    return model.eval()
 
 
-def _check_weights(model: Transformer, weights: dict[str, Tensor], path: Path) -> None:
+def read_weights(path: Path, model: nn.Module) -> dict[str, Tensor]:
+    """The weights in a file, if they are those of a model of this shape.
+
+    Raises:
+        ModelError: they are damaged, or of another shape.
+    """
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError("the weights are damaged", where=path, found=error, advice="copy the model anew") from error
+    _check_weights(model, weights, path)
+    return weights
+
+
+def _check_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     expected = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
     found = {name: tuple(weight.shape) for name, weight in weights.items()}
     for name in sorted(expected.keys() | found.keys()):

@@ -17,6 +17,7 @@ VERBS = {
     "denoising": "generate",
     "picture_classification": "classify",
     "captioning": "caption",
+    "word_vectors": "vectors",
 }
 
 

@@ -15,6 +15,7 @@ TASKS = {
     "denoising": ("denoising", "Denoising", "Denoiser"),
     "picture_classification": ("picture_classification", "PictureClassification", "PictureClassifier"),
     "captioning": ("captioning", "Captioning", "Captioner"),
+    "word_vectors": ("word_vectors", "LearningWordVectors", "word_vectors.WordVectorModel"),
 }
 
 

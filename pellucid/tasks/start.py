@@ -28,12 +28,14 @@ def with_its_shape(config: RunConfig) -> RunConfig:
         return config
     before = read_config(find(config.start.model))
     shape = before.model
-    if shape.architecture != config.model.architecture:
+    kinds = [(one.architecture, one.recurrent.cell) for one in (shape, config.model)]
+    if kinds[0] != kinds[1]:
+        names = [" ".join(part for part in (cell, architecture) if part != "none") for architecture, cell in kinds]
         raise UsageError(
             "the model to start from has another architecture",
             where="start.model",
-            expected=config.model.architecture,
-            found=f"{shape.architecture} ({before.task})",
+            expected=names[1],
+            found=f"{names[0]} ({before.task})",
         )
     if before.task != config.task:
         ours = config.model

@@ -11,11 +11,13 @@ from pellucid.base.errors import UsageError
 from pellucid.base.files import locked, write_atomically
 from pellucid.base.progress import say
 from pellucid.base.recipe import read, to_dict, to_yaml
-from pellucid.model.build import build, initialise
+from pellucid.model.build import build_any, initialise
 from pellucid.model.lora import lora
+from pellucid.model.transformer import Transformer
 from pellucid.tasks.model_directory import has_begun
 from pellucid.tasks.registry import training_side
 from pellucid.tasks.start import take_weights, with_its_shape
+from pellucid.tasks.start_vectors import take_vectors
 from pellucid.training.loop import Trainer
 
 RESOLVED = "config.yaml"
@@ -45,10 +47,12 @@ def train(config: RunConfig, directory: Path) -> None:
         runtime.apply(config.runtime)
         say(runtime.describe(config.runtime))
         task = training_side(config.task)(config, directory)
-        model = build(task.config.model, lora(config.start.lora_rank, config.start.lora_alpha))
+        model = build_any(task.config.model, lora(config.start.lora_rank, config.start.lora_alpha))
         initialise(model, config.seed)
         say(f"{sum(weight.numel() for weight in model.parameters()):,} parameters")
-        take_weights(model, config)
+        if isinstance(model, Transformer):
+            take_weights(model, config)
+            take_vectors(model, config, directory)
         Trainer(task, model, task.config, directory).run()
 
 

@@ -23,7 +23,7 @@ from pellucid.decoding.batching import WINDOW, in_batches
 from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError
 from pellucid.decoding.stream import Growing, stream, text_pieces
 from pellucid.model.transformer import EncoderDecoder
-from pellucid.tasks.attending import check_head, cross_attention, head_that_aligns_best, links, plot
+from pellucid.tasks.attending import check_head, cross_attention, head_that_aligns_best, links, need_attention, plot
 from pellucid.tasks.evaluation import Evaluation, evaluate
 from pellucid.tasks.framing import AnyTokenizer, pad_of, start_of, unwritable
 from pellucid.tasks.loaded import Loaded
@@ -293,7 +293,9 @@ class Translator(Loaded[EncoderDecoder]):
 
         Raises:
             DataError: the text is empty.
+            UsageError: the model has no attention.
         """
+        need_attention(self.config)
         writer = self._writer(Request())
         source = self._encode(1, text, writer)
         if not source:
@@ -308,7 +310,7 @@ class Translator(Loaded[EncoderDecoder]):
         """Draw the cross-attention of a translation: of one layer, one head or the mean of all heads.
 
         Raises:
-            UsageError: no such layer or head, or matplotlib is not installed.
+            UsageError: no such layer or head, no attention at all, or matplotlib is not installed.
         """
         plot(*self.attention(text), path, layer=layer, head=head)
 

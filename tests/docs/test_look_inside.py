@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import signal
+import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +25,7 @@ HOLDS = {
     "all": "encoder.layers.0.self_attn.weights  A = softmax(S')",
     "one": "decoder.layers.1.cross_attn.weights",
     "watch": "taps computed anew in float64",
+    "html": "",
     "python": "('head', 'query', 'key')",
     "edit": "head 1 of encoder.layers.0.self_attn set to zero",
     "training": "gradient at encoder.layers.0.self_attn.weights",
@@ -46,10 +52,27 @@ def test_what_the_page_shows(name: str, directory: Path) -> None:
     assert HOLDS[name] in run(code, directory)
     if name == "python":
         assert {"trace.npz", "trace.html", "map.svg"} <= {path.name for path in directory.iterdir()}
+    if name == "html":
+        assert '"text": "the pizza was hot"' in (directory / "pizza.html").read_text(encoding="utf-8")
+
+
+def test_the_page_is_served_until_it_is_stopped(directory: Path) -> None:
+    [command] = BLOCKS["look"].strip().split("\n")
+    arguments = [sys.executable, "-m", *shlex.split(command), "--no-browser"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        arguments, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as it:
+        assert it.stdout is not None
+        url = it.stdout.readline().split()[0]
+        with urllib.request.urlopen(url) as answer:
+            assert 'data-text="the pizza was hot"' in answer.read().decode()
+        it.send_signal(signal.SIGINT)
+        assert it.wait(timeout=60) == 0
 
 
 def test_every_block_is_run() -> None:
-    assert set(BLOCKS) == {*HOLDS, "mine.yaml"}
+    assert set(BLOCKS) == {*HOLDS, "look", "mine.yaml"}
     assert PAGE.read_text(encoding="utf-8").count("```") // 2 == len(BLOCKS)
     assert set(blocks_of(JANE)) == {"jane"}
 

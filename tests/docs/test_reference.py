@@ -26,7 +26,7 @@ AGAIN = "Made from the code by `python -m tests.docs.test_reference --write`; ch
 
 # What a field means that has no comment in config.py.
 MEANINGS = {
-    "model.architecture": "the kind of model",
+    "model.architecture": "the kind of model; rnn, gru, lstm: recurrent, of the kind that the task needs",
     "model.norm_epsilon": "added to the variance, inside the root",
     "model.activation": "of the feed-forward; glu, reglu, geglu, geglu_tanh and swiglu are gated",
     "model.attention": "how a query is matched with a key: dot product (the paper), unscaled (T5), or one hidden layer",

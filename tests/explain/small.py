@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from pellucid.base.config import DecodingConfig, HeadConfig, ModelConfig, PictureConfig, StackConfig
+from pellucid.base.recurrent import RecurrentConfig
 from pellucid.explain.forward import Inputs
 from pellucid.explain.subject import AnyModel, Subject, Writing
 from pellucid.model.build import build, initialise
 
-S, T, D, V = 7, 5, 24, 17
+S, T, D, V, H = 7, 5, 24, 17, 10
 END = 3
 ENCODER_DECODER = ModelConfig(
     d_model=D,
@@ -35,6 +36,14 @@ PICTURES = replace(
     source_vocabulary=0,
     target_vocabulary=4,
 )
+
+
+def recurrent(cell: str, attention: str = "none", base: ModelConfig = ENCODER_DECODER, **changes: Any) -> ModelConfig:
+    """A recurrent network: states of 10, 2 encoder and 3 decoder layers."""
+    own = {name: changes.pop(name) for name in ("bidirectional", "bridge") if name in changes}
+    config = RecurrentConfig(cell, hidden=H, attention=attention, **own)  # type: ignore[arg-type]
+    stacks = {"encoder": StackConfig(n_layers=2), "decoder": StackConfig(n_layers=3)}
+    return replace(base, **{**stacks, "recurrent": config, "tie": "embeddings", **changes})
 
 
 def make(config: ModelConfig, dtype: torch.dtype = torch.float32, seed: int = 1) -> Any:

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from pellucid.base import taps
 from pellucid.base.config import EmbeddingConfig, HeadConfig, PictureConfig, StackConfig
+from pellucid.base.recurrent import RecurrentConfig
 from pellucid.base.taps import TABLE
 from pellucid.model.build import build
 from pellucid.model.transformer import EncoderDecoder
@@ -78,7 +79,7 @@ def test_what_is_shown_is_what_the_table_names() -> None:
     seen = [shown(variant) for variant in VARIANTS]
     with torch.inference_mode():
         seen += [recorded(make(**changes))[1] for changes in FAMILY.values()]
-        seen.append(of_pictures())
+        seen += [of_pictures(), of_recurrent_layers()]
     assert {row_of(name) for names in seen for name in names} == set(ROWS)
 
 
@@ -95,6 +96,19 @@ def of_pictures() -> dict[str, Tensor]:
     randomised(build(config))(torch.randn(B, 1, 4, 6, dtype=torch.float64), tap=keep)
     assert seen["pooled"].shape == (B, D)
     assert seen["encoder.embed.patches"].shape == (B, 7, D)
+    return seen
+
+
+def of_recurrent_layers() -> dict[str, Tensor]:
+    """What an LSTM with attention shows; each tap as it is at last."""
+    stacks = {"encoder": StackConfig(n_layers=2), "decoder": StackConfig(n_layers=3)}
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str, tensor: Tensor) -> Tensor:
+        seen[name] = tensor
+        return tensor
+
+    forward(make(recurrent=RecurrentConfig("lstm", attention="additive"), **stacks), keep)
     return seen
 
 
@@ -123,9 +137,8 @@ def test_every_layer_shows_the_same_steps(variant: str) -> None:
 def test_what_a_model_lacks_is_absent() -> None:
     norms = {f"{stack}.norm.{part}" for stack in ("encoder", "decoder") for part in NORM_PARTS}
     gates = {name for name in ROWS if name.endswith("ffn.gate")}
-    family = {
-        name for name in ROWS if name == "pooled" or re.search(r"^head\.|_attn\.bias$|embed\.(types|patches|norm\.)", name)
-    }
+    others = r"^head\.|_attn\.bias$|embed\.(types|patches|norm\.)|\.(forward|backward|bridge|attentional)\b"
+    family = {name for name in ROWS if name == "pooled" or re.search(others, name)}
     assert set(ROWS) - {row_of(name) for name in shown("post")} == norms | gates | family
     assert set(ROWS) - {row_of(name) for name in shown("pre")} == gates | family
     assert set(ROWS) - {row_of(name) for name in shown("gated")} == norms | family
