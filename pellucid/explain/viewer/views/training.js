@@ -10,7 +10,7 @@ VIEWS.training = {
 
   async show(trace, place) {
     const found = await others();
-    filled(place, {}, [el("h3", {}, "One text through the checkpoints"), ...(found.checkpoints.length ? await through(found.checkpoints) : [el("p", { class: "warning" }, `This needs the checkpoints of a run: ${found.reason}.`)]),
+    filled(place, {}, [el("h3", {}, "One text through the checkpoints"), trace.edits.length ? el("p", { class: "hint" }, "Without the edits.") : null, ...(found.checkpoints.length ? await through(found.checkpoints) : [el("p", { class: "warning" }, `This needs the checkpoints of a run: ${found.reason}.`)]),
       el("h3", {}, "The training step, opened"), ...(await stepPart(found))]);
   },
 };
