@@ -31,7 +31,9 @@ LIST = {
     "distance": Listed(
         "Is a symbol forgotten on its way through a recurrent network, and seen by attention at any distance?", 3, 40
     ),
+    "speed": Listed("Is a recurrent network slower to train than attention of equal size?", 2, 20),
     "gradients": Listed("Does the gradient fade with distance in recurrent networks, and not in attention?", 1, 10),
+    "scaling": Listed("Do operations, waiting steps and paths grow with length and width as Table 1 of the paper says?", 1, 5),
 }
 
 

@@ -11,9 +11,9 @@ from pellucid.compare.spread import Spread, shown, spread
 Verdict = Literal["confirmed", "not confirmed here", "undecided"]
 
 HOW = (
-    "A line holds when the 95 % interval of Student's t over the seeds lies wholly on its side of the threshold, fails when it "
-    "lies wholly on the other, and is open else (one number without seeds is its own interval). The claim is confirmed when "
-    "every line holds, not confirmed here when one fails, else undecided."
+    "A line holds when the 95 % interval of Student's t over the seeds (of times: over the rounds) lies wholly on its side of "
+    "the threshold, fails when it lies wholly on the other, and is open else (a single number is its own interval). The claim "
+    "is confirmed when every line holds, not confirmed here when one fails, else undecided."
 )
 NEEDED = "A line marked *needed* says whether the run could show anything: unless it holds, the claim is undecided."
 

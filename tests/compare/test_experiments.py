@@ -26,7 +26,8 @@ def test_the_smallest_run_ends_in_a_report(name: str) -> None:
     assert as_html(report).count("<svg") == 1
     if not found.clocked:
         assert found.run("smallest", 1) == figures
-        assert found.run("smallest", 2) != figures
+        if any(len(numbers) > 1 for numbers in figures.judged.values()):  # else nothing is drawn at random
+            assert found.run("smallest", 2) != figures
 
 
 def test_the_list_has_every_experiment() -> None:
