@@ -34,6 +34,7 @@ LIST = {
     "speed": Listed("Is a recurrent network slower to train than attention of equal size?", 2, 20),
     "gradients": Listed("Does the gradient fade with distance in recurrent networks, and not in attention?", 1, 10),
     "scaling": Listed("Do operations, waiting steps and paths grow with length and width as Table 1 of the paper says?", 1, 5),
+    "order": Listed("Is word order lost without positions, and which scheme brings it back?", 3, 30),
 }
 
 
