@@ -16,14 +16,23 @@ def have_matplotlib() -> bool:
     return find_spec("matplotlib") is not None
 
 
-def pyplot_without_screen() -> Any:
-    """``matplotlib.pyplot``, drawing into files only.
+def require_matplotlib() -> None:
+    """Refuse work whose end is a picture, before it begins.
 
     Raises:
         UsageError: matplotlib is not installed.
     """
     if not have_matplotlib():
         raise UsageError("pictures need matplotlib", advice='pip install "pellucid[plots]"')
+
+
+def pyplot_without_screen() -> Any:
+    """``matplotlib.pyplot``, drawing into files only.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    require_matplotlib()
     import matplotlib
 
     matplotlib.use("Agg")

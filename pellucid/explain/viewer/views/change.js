@@ -1,6 +1,5 @@
 // Change it: heads taken out, weights set, vectors patched, tokens banned; and what becomes of the output. The edits stand in the address.
 
-const KINDS = { cross: "cross-attention", encoder: "encoder self-attention", decoder: "decoder self-attention" };
 const MODES = { on: null, zero: "ZeroHead", mean: "MeanHead" };
 const PLACES = /(embed\.out|layers\.\d+\.(out|self_attn\.(z|out)|cross_attn\.(z|out)|ffn\.(hidden|out)))$/; // what can be patched here
 const MANY = 64; // positions in a table, keys with a slider
@@ -113,10 +112,6 @@ function code(found) {
 
 function homes(trace) {
   return trace.list.map((tap) => tap.name).filter((name) => /_attn\.z$/.test(name)).map((name) => name.replace(/\.z$/, ""));
-}
-
-function kindOf(home) {
-  return home.endsWith("cross_attn") ? "cross" : home.split(".")[0];
 }
 
 /** A recurrent network attends in its last layer alone. */

@@ -1,0 +1,52 @@
+"""The experiments by name. Nothing heavy is imported before one of them is asked for."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from pellucid.base.errors import UsageError
+
+if TYPE_CHECKING:
+    from pellucid.compare.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An experiment in the list.
+
+    Args:
+        line: the question in a few words.
+        quick, full: minutes that it takes on one core.
+    """
+
+    line: str
+    quick: int
+    full: int
+
+
+LIST = {
+    "distance": Listed(
+        "Is a symbol forgotten on its way through a recurrent network, and seen by attention at any distance?", 3, 40
+    ),
+    "speed": Listed("Is a recurrent network slower to train than attention of equal size?", 2, 20),
+    "gradients": Listed("Does the gradient fade with distance in recurrent networks, and not in attention?", 1, 10),
+    "scaling": Listed("Do operations, waiting steps and paths grow with length and width as Table 1 of the paper says?", 1, 5),
+    "order": Listed("Is word order lost without positions, and which scheme brings it back?", 3, 30),
+}
+
+
+def experiment(name: str) -> Experiment:
+    """The experiment of this name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in LIST:
+        near = difflib.get_close_matches(name, LIST, n=1)
+        advice = f"did you mean {near[0]}?" if near else "`pellucid compare` lists them"
+        raise UsageError("no such experiment", expected="one of " + ", ".join(LIST), found=name, advice=advice)
+    found: Experiment = import_module(f"pellucid.compare.experiments.{name}").EXPERIMENT
+    return found
