@@ -1,4 +1,4 @@
-"""The reports in docs/experiments and the page that lists them, which ``-m tests.docs.test_experiment_reports --write`` makes."""
+"""The reports in docs/experiments and their page, which ``python -m tests.docs.test_experiment_reports --write`` makes."""
 
 from __future__ import annotations
 
