@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from pellucid.base.plots import pyplot_module
+from pellucid.base.plots import pyplot_without_screen
 from pellucid.compare.experiment import Panel, Series
 from pellucid.compare.spread import spread
 
@@ -23,7 +23,7 @@ def draw(panels: tuple[Panel, ...], salt: str) -> str:
     Raises:
         UsageError: matplotlib is not installed.
     """
-    plt = pyplot_module()
+    plt = pyplot_without_screen()
     with plt.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none", "font.size": 9.0}):
         figure, axes = plt.subplots(len(panels), 1, figsize=(7.5, 3.4 * len(panels)), layout="constrained", squeeze=False)
         for axis, panel in zip(axes[:, 0], panels, strict=True):
