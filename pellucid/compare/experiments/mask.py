@@ -37,7 +37,7 @@ class Size:
 
 SIZES: dict[Effort, Size] = {
     "smallest": Size(5, 8, 10, 4, (0.01,), 2, 2),
-    "quick": Size(16, 32, 150, 16, (0.003, 0.01), 3, 16),
+    "quick": Size(16, 32, 500, 16, (0.003, 0.01), 3, 16),
     "full": Size(32, 64, 3000, 32, (0.001, 0.003, 0.01), 5, 32),
 }
 
@@ -164,4 +164,9 @@ EXPERIMENT = Experiment(
         )
     ),
     run=run,
+    reading=(
+        "To look ahead has to be learnt, too, and the rule is easier. In a first quick run, of 150 steps, the side without a "
+        "mask had a loss of 0.757 and wrote 99.5 % by the rule: not confirmed. Quick runs have 500 steps since; the thresholds "
+        "are as they were.",
+    ),
 )
