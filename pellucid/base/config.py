@@ -176,11 +176,13 @@ class TrainingConfig:
     metric: Metric = "auto"  # what "best" means; auto: bleu, accuracy, exact or loss, as the task is
     patience: int = 0  # validations without improvement before stopping; 0: never
     compile: bool = False  # torch.compile the model's training step
+    skip_bad_steps: int = 0  # steps without a finite loss or gradient that a run may leave out; the next one stops it
+    divergence: float = 2.0  # stop when the loss of 10 steps is this many times that of the first step; 0: never
 
     def __post_init__(self) -> None:
         rules = Rules()
         rules.at_least(self, 1, "steps", "batch_tokens", "accumulate", "log_every")
-        rules.at_least(self, 0, "validate_every", "validate_sentences", "patience")
+        rules.at_least(self, 0, "validate_every", "validate_sentences", "patience", "skip_bad_steps", "divergence")
         rules.between(self, 0.0, 1.0, "label_smoothing", "ema")
         rules.finish()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.base.errors import UsageError
+from pellucid.base.files import write_atomically
 
 
 def have_matplotlib() -> bool:
@@ -66,7 +67,7 @@ def plot_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> 
         axis.grid(alpha=0.3)
         if axis.lines:
             axis.legend(fontsize="small")
-    figure.savefig(path, dpi=120)
+    write_atomically(path, lambda file: figure.savefig(file, dpi=120, format=path.suffix[1:]))
     pyplot.close(figure)
 
 

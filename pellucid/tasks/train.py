@@ -24,7 +24,8 @@ RESOLVED = "config.yaml"
 
 # Sections and keys that may differ when a run goes on: they do not change what was trained so far.
 MAY_CHANGE = frozenset({"checkpoints", "decoding", "runtime"}) | {
-    f"training.{key}" for key in ("steps", "log_every", "validate_every", "validate_sentences", "patience")
+    f"training.{key}"
+    for key in ("steps", "log_every", "validate_every", "validate_sentences", "patience", "skip_bad_steps", "divergence")
 }
 
 

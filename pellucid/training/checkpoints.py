@@ -8,7 +8,6 @@ looking at later.
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from torch.optim import Optimizer
 
 from pellucid.base.config import FORMAT_VERSION, CheckpointConfig
 from pellucid.base.errors import ModelError
-from pellucid.base.files import publish_directory, sweep, verify_directory, write_atomically
+from pellucid.base.files import publish_directory, remove_directory, sweep, verify_directory, write_atomically
 from pellucid.base.progress import say
 
 Weights = dict[str, Tensor]
@@ -40,6 +39,8 @@ class Progress:
     worse: int = 0  # validations since the best one
     scores: dict[str, float] = field(default_factory=dict)  # validation by step, in the metric of the run
     finished: bool = False
+    skipped: int = 0  # steps left out since loss or gradient was not finite
+    first_loss: float | None = None  # a token, in the first step
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class Checkpoints:
 
     def _remove_old(self, progress: Progress) -> None:
         for path in sorted(self.directory.glob("step-*"))[: -self.config.keep]:
-            shutil.rmtree(path)
+            remove_directory(path)
         averaged = set(self._averaged_steps(progress))
         for path in self.directory.glob("weights-*.safetensors"):
             step = int(path.stem.split("-")[1])
@@ -165,6 +166,11 @@ def kept_weights(run: Path) -> dict[int, Path]:
         average = path / "average.safetensors"
         found[int(path.name.split("-")[1])] = average if average.exists() else path / "model.safetensors"
     return dict(sorted(found.items()))
+
+
+def has_checkpoints(run: Path) -> bool:
+    """Whether a model has been trained in a run directory, damaged or not."""
+    return any((run / "checkpoints").glob("step-*"))
 
 
 def newest_progress(run: Path) -> Progress | None:
