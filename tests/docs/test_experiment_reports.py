@@ -1,4 +1,4 @@
-"""The reports in docs/experiments, and the page that lists them, made by ``python -m tests.docs.test_experiment_reports --write``."""
+"""The reports in docs/experiments, and the page that lists them: ``python -m tests.docs.test_experiment_reports --write``."""
 
 from __future__ import annotations
 
