@@ -35,6 +35,11 @@ LIST = {
     "gradients": Listed("Does the gradient fade with distance in recurrent networks, and not in attention?", 1, 10),
     "scaling": Listed("Do operations, waiting steps and paths grow with length and width as Table 1 of the paper says?", 1, 5),
     "order": Listed("Is word order lost without positions, and which scheme brings it back?", 3, 30),
+    "counting": Listed("Do recurrent networks still win where counting is asked for?", 2, 30),
+    "programs": Listed("Can one Transformer copy, reverse, sort and add?", 2, 30),
+    "words": Listed("Do similar words end up close to each other?", 1, 5),
+    "contextual": Listed("Does the same word have other vectors in another sentence, layer by layer?", 1, 15),
+    "depths": Listed("May the decoder read the encoder at different depths?", 2, 40),
 }
 
 
