@@ -40,6 +40,7 @@ LIST = {
     "words": Listed("Do similar words end up close to each other?", 1, 5),
     "contextual": Listed("Does the same word have other vectors in another sentence, layer by layer?", 1, 15),
     "depths": Listed("May the decoder read the encoder at different depths?", 2, 40),
+    "norms": Listed("Does a deep stack train without normalisation, and does it matter which one it has?", 2, 40),
 }
 
 
