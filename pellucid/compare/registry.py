@@ -39,6 +39,12 @@ LIST = {
     "heads": Listed("Do several heads do better than one of the same size, and look at different things?", 3, 30),
     "mask": Listed("What does a model learn that may look ahead, and what does it then write?", 1, 15),
     "residual": Listed("What becomes of deep stacks without residual connections, and without norms?", 3, 40),
+    "counting": Listed("Do recurrent networks still win where counting is asked for?", 2, 30),
+    "programs": Listed("Can one Transformer copy, reverse, sort and add?", 2, 30),
+    "words": Listed("Do similar words end up close to each other?", 1, 5),
+    "contextual": Listed("Does the same word have other vectors in another sentence, layer by layer?", 1, 15),
+    "depths": Listed("May the decoder read the encoder at different depths?", 2, 40),
+    "norms": Listed("Does a deep stack train without normalisation, and does it matter which one it has?", 2, 40),
 }
 
 
