@@ -163,12 +163,13 @@ def read_only(directory: Path, scale: float) -> Row:
     runs, tally = Runs(directory), Tally()
     with tempfile.TemporaryDirectory() as outside:  # that others may enter, unlike the directories of tests
         os.chmod(outside, 0o755)
-        for name in (".", "run", "run/checkpoints"):
-            closed = Path(outside) / name.replace("/", "-") / name
-            run = Path(outside) / name.replace("/", "-") / "run"
+        for number, name in enumerate((".", "run", "run/checkpoints")):
+            run = Path(outside) / str(number) / "run"
+            closed = run.parent / name
             closed.mkdir(parents=True)
-            for path in (closed, *closed.parents[: len(Path(name).parts)]):
-                path.chmod(0o555 if path == closed else 0o777)
+            for path in (run.parent, run.parent.parent, *([run] if number else [])):
+                path.chmod(0o777)
+            closed.chmod(0o555)
             ended = runs.train(run, faults.without_privileges)
             tally.trial(
                 name,

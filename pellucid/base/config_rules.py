@@ -38,6 +38,11 @@ class Rules:
             value = getattr(config, name)
             self.require(value >= low, name, f"must be at least {low}, is {value}")
 
+    def at_most(self, config: Any, high: float, *names: str) -> None:
+        for name in names:
+            value = getattr(config, name)
+            self.require(value <= high, name, f"must be at most {high:,}, is {value:,}")
+
     def finish(self) -> None:
         if self.broken:
             raise ConfigProblems(self.broken)

@@ -37,12 +37,15 @@ class StackConfig:
     def __post_init__(self) -> None:
         rules = Rules()
         rules.at_least(self, 1, "n_layers")
+        rules.at_most(self, 1000, "n_layers")  # a file that says more wants the reader's memory, not a model
+        rules.finish()
         for name in ("n_heads", "n_kv_heads", "d_head", "d_ff", "reads"):
             value = getattr(self, name)
             if isinstance(value, tuple) and len(value) != self.n_layers:
                 rules.require(False, name, f"needs n_layers = {self.n_layers} numbers, has {len(value)}")
             elif value is not None and name != "reads":
-                rules.require(all(number >= 1 for number in per_layer(value, 1)), name, "must be at least 1")
+                fits = all(1 <= number <= 100_000_000 for number in per_layer(value, 1))
+                rules.require(fits, name, "must be at least 1 and at most 100,000,000")
         rules.finish()
         if self.n_kv_heads is not None:
             pairs = zip(per_layer(self.n_heads, self.n_layers), per_layer(self.n_kv_heads, self.n_layers), strict=True)
@@ -183,6 +186,8 @@ class ModelConfig:
             object.__setattr__(self, "recurrent", replace(self.recurrent, cell=cell))
         rules = Rules()
         rules.at_least(self, 1, "d_model", "max_length")
+        rules.at_most(self, 1_000_000, "d_model", "max_length")
+        rules.at_most(self, 100_000_000, "source_vocabulary", "target_vocabulary")
         rules.at_least(self, 0, "source_vocabulary", "target_vocabulary")
         rules.between(self, 0.0, 1.0, "dropout", "attention_dropout", "activation_dropout")
         rules.require(self.norm_epsilon > 0, "norm_epsilon", f"must be above 0, is {self.norm_epsilon}")
