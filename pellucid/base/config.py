@@ -308,11 +308,14 @@ class RuntimeConfig:
 
     precision: Precision = "auto"  # of training; auto: bfloat16 where the processor or GPU has instructions for it
     device: str = "auto"
-    threads: int = 0  # 0: as many as there are cores
+    threads: int = 0  # of all processes of the run on one machine; 0: as many as there are cores
+    shard: Literal["none", "full", "hybrid"] = "none"  # of many processes (FSDP2); hybrid: each machine holds the whole
+    timeout: int = 600  # seconds that a process may let the others wait
 
     def __post_init__(self) -> None:
         rules = Rules()
         rules.at_least(self, 0, "threads")
+        rules.at_least(self, 1, "timeout")
         rules.finish()
 
 
@@ -345,6 +348,8 @@ class RunConfig:
         rules.require(not best or bool(validated), "checkpoints.average_of", text)
         joint = self.text.joint or self.text.tokenizer == "imported"  # Marian cuts each language by itself, into one list
         rules.require(self.model.tie != "all" or joint, "model.tie", '"all" needs text.joint: true')
+        text = f"not with runtime.shard: {self.runtime.shard}, where blocks are gathered one by one"
+        rules.require(not self.training.compile or self.runtime.shard == "none", "training.compile", text)
         self._check_task(rules)
         self._check_vectors(rules)
         rules.finish()

@@ -42,10 +42,13 @@ def describe(config: RuntimeConfig) -> str:
 
 
 def apply(config: RuntimeConfig) -> torch.device:
-    """Set PyTorch's number of threads; returns the device of a settled configuration."""
+    """Set PyTorch's number of threads; returns the device of a settled configuration.
+
+    Of several processes that ``torchrun`` started on this machine each takes its part of the threads.
+    """
     import torch
 
-    torch.set_num_threads(config.threads)
+    torch.set_num_threads(max(1, config.threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     return torch.device(config.device)
 
 

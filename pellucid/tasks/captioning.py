@@ -32,6 +32,7 @@ from pellucid.tasks.pairs import PairBatch, mean_loss, pair_loss, with_targets
 from pellucid.tasks.request import Asked, Request, request_of
 from pellucid.tasks.writing import Writer, agreeing, drawn_often
 from pellucid.text.metrics import bleu
+from pellucid.training.parallel import ALONE, Ranks
 from pellucid.training.protocol import Stopped, Validation
 
 N_SAMPLES = 4
@@ -107,18 +108,21 @@ class Captioning(OnPictures):
         return pair_loss(model, batch, self.config.training.label_smoothing)
 
     @torch.inference_mode()
-    def validate(self, model: nn.Module, stopped: Stopped) -> Validation:
+    def validate(self, model: nn.Module, stopped: Stopped, ranks: Ranks = ALONE) -> Validation:
         """Loss per token of the dev split, scores of greedy captions, and a few of these to read."""
         assert isinstance(model, EncoderDecoder)
         texts, scored = self.texts["dev"], self.config.training.validate_sentences
-        metrics = {"loss": mean_loss(model, (self.batch(some, "dev") for some in in_order(len(texts))), stopped)}
+        metrics = {"loss": mean_loss(model, (self.batch(some, "dev") for some in in_order(len(texts))), stopped, ranks)}
         some = np.arange(min(max(scored, N_SAMPLES), len(texts)))
         captioner = Captioner(model, self.config, self.preprocessor, self.tokenizer)
-        outputs = []
-        for rows in in_order(len(some)):
+        written = []
+        for rows in ranks.mine(in_order(len(some))):
             if stopped():
-                return Validation(metrics, [])
-            outputs += captioner.caption(stacked(self.pictures["dev"], rows), beams=1, temperature=0.0)
+                break
+            written.append(captioner.caption(stacked(self.pictures["dev"], rows), beams=1, temperature=0.0))
+        outputs = [caption for captions in ranks.joined(written) for caption in captions]
+        if len(outputs) < len(some):
+            return Validation(metrics, [])
         if scored:
             metrics |= scores(outputs[:scored], texts[: min(scored, len(outputs))], self.config)
         self.dev_scores = metrics

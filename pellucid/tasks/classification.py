@@ -24,6 +24,7 @@ from pellucid.tasks.loaded import Loaded, Scores
 from pellucid.tasks.model_directory import run_labels, run_tokenizer
 from pellucid.tasks.on_encoder import EncoderBatch, FramedTexts, OnEncoder, in_rows, logits_of
 from pellucid.tasks.prepared import padded
+from pellucid.training.parallel import ALONE, Ranks
 from pellucid.training.protocol import Stopped, Validation
 
 N_SAMPLES = 4
@@ -86,11 +87,11 @@ class Classification(OnEncoder):
         return degree_loss(logits_of(model, batch), batch.target) if self.degrees else super().loss(model, batch)
 
     @torch.inference_mode()
-    def validate(self, model: nn.Module, stopped: Stopped) -> Validation:
+    def validate(self, model: nn.Module, stopped: Stopped, ranks: Ranks = ALONE) -> Validation:
         """Loss and accuracy of the dev split (for degrees also the mean error), and a few texts to read."""
         device = next(model.parameters()).device
         batches = (self.batch(examples, "dev").to(device) for examples in self.in_order("dev"))
-        metrics = score(model, batches, self.degrees, stopped)
+        metrics = score(model, batches, self.degrees, stopped, ranks)
         self.dev_scores = metrics
         return Validation(metrics, self._samples(model))
 
@@ -107,11 +108,18 @@ class Classification(OnEncoder):
 
 
 def score(
-    model: nn.Module, batches: Iterator[EncoderBatch], degrees: bool, stopped: Stopped = lambda: False
+    model: nn.Module,
+    batches: Iterator[EncoderBatch],
+    degrees: bool,
+    stopped: Stopped = lambda: False,
+    ranks: Ranks = ALONE,
 ) -> dict[str, float]:
-    """Loss in nats, accuracy in percent; of degrees also the mean absolute error, in degrees."""
+    """Loss in nats, accuracy in percent; of degrees also the mean absolute error, in degrees.
+
+    Of ``ranks`` each takes its part of the batches.
+    """
     total = right = error = count = 0.0
-    for batch in batches:
+    for batch in ranks.mine(batches):
         if stopped():
             break
         logits, target = logits_of(model, batch).float(), batch.target
@@ -121,6 +129,7 @@ def score(
         right += (probabilities_of(logits, degrees).argmax(-1) == target).sum().item()
         error += (degree_of(logits) - target).abs().sum().item() if degrees else 0.0
         count += len(target)
+    total, right, error, count = ranks.sum(total, right, error, count)
     found = {"loss": total / max(count, 1), "accuracy": 100 * right / max(count, 1)}
     return {**found, "error": error / max(count, 1)} if degrees else found
 

@@ -21,6 +21,7 @@ from pellucid.tasks.masked_lm import GAP
 from pellucid.tasks.model_directory import run_tokenizer
 from pellucid.tasks.pairs import PairBatch, mean_loss, pair_loss
 from pellucid.tasks.prepared import PreparedTexts, TextEncoder, seeded
+from pellucid.training.parallel import ALONE, Ranks
 from pellucid.training.protocol import Stopped, Validation
 
 N_SAMPLES = 4
@@ -77,11 +78,11 @@ class Denoising(PreparedTexts):
         return pair_loss(model, batch, self.config.training.label_smoothing)
 
     @torch.inference_mode()
-    def validate(self, model: nn.Module, stopped: Stopped) -> Validation:
+    def validate(self, model: nn.Module, stopped: Stopped, ranks: Ranks = ALONE) -> Validation:
         """Loss per token of the dev split, always with the same parts hidden, and a few texts to read."""
         some = enumerate(self.in_order("dev"))
         batches = (self.batch(examples, "dev", seeded(self.config.seed, i)) for i, examples in some)
-        self.dev_scores = {"loss": mean_loss(model, batches, stopped)}
+        self.dev_scores = {"loss": mean_loss(model, batches, stopped, ranks)}
         return Validation(self.dev_scores, [] if stopped() else self._samples(model))
 
     def _samples(self, model: nn.Module) -> list[str]:

@@ -26,6 +26,7 @@ from pellucid.tasks.pixels import open_texts
 from pellucid.tasks.prepared import PreparedTexts, TextEncoder
 from pellucid.tasks.request import Request
 from pellucid.tasks.windows import around, mean_loss, window, window_loss
+from pellucid.training.parallel import ALONE, Ranks
 from pellucid.training.protocol import Plan, Stopped, Validation
 
 N_SAMPLES = 3
@@ -115,9 +116,9 @@ class LanguageModelling(PreparedTexts):
         return window_loss(model, batch.ids, batch.target, self.config.training.label_smoothing)
 
     @torch.inference_mode()
-    def validate(self, model: nn.Module, stopped: Stopped) -> Validation:
+    def validate(self, model: nn.Module, stopped: Stopped, ranks: Ranks = ALONE) -> Validation:
         """Loss per token of the whole dev split, see :func:`pellucid.tasks.windows.mean_loss`, and texts to read."""
-        self.dev_scores = {"loss": mean_loss(model, self.stores["dev"].tokens, self.context, stopped)}
+        self.dev_scores = {"loss": mean_loss(model, self.stores["dev"].tokens, self.context, stopped, ranks)}
         return Validation(self.dev_scores, [] if stopped() else self._samples(model))
 
     def _samples(self, model: nn.Module) -> list[str]:

@@ -24,6 +24,7 @@ from pellucid.tasks.model_directory import run_tokenizer
 from pellucid.tasks.on_encoder import EncoderBatch, FramedTexts, OnEncoder, in_rows, score
 from pellucid.tasks.prepared import padded, seeded
 from pellucid.text.imported import ImportedTokenizer
+from pellucid.training.parallel import ALONE, Ranks
 from pellucid.training.protocol import Stopped, Validation
 
 GAP = "[MASK]"  # how a text writes a gap
@@ -62,11 +63,11 @@ class MaskedLanguageModelling(OnEncoder):
         return EncoderBatch(hidden, mask, source[wanted], wanted)
 
     @torch.inference_mode()
-    def validate(self, model: nn.Module, stopped: Stopped) -> Validation:
+    def validate(self, model: nn.Module, stopped: Stopped, ranks: Ranks = ALONE) -> Validation:
         """Loss and accuracy of hidden tokens of the dev split, always the same ones, and a few texts to read."""
         some = self.in_order("dev")
         batches = (self.batch(examples, "dev", seeded(self.config.seed, i)) for i, examples in enumerate(some))
-        self.dev_scores = score(model, (batch for batch in batches if len(batch.target)), stopped)
+        self.dev_scores = score(model, (batch for batch in batches if len(batch.target)), stopped, ranks)
         return Validation(self.dev_scores, self._samples(model))
 
     def _samples(self, model: nn.Module) -> list[str]:

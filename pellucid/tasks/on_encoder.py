@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pellucid.tasks.framing import AnyTokenizer, frame
 from pellucid.tasks.prepared import PreparedTexts, TextEncoder
 from pellucid.training.loss import smoothed_cross_entropy
+from pellucid.training.parallel import ALONE, Ranks
 from pellucid.training.protocol import Stopped
 
 
@@ -66,11 +67,16 @@ def logits_of(model: nn.Module, batch: EncoderBatch) -> Tensor:
 
 
 @torch.inference_mode()
-def score(model: nn.Module, some: Iterable[EncoderBatch], stopped: Stopped = lambda: False) -> dict[str, float]:
-    """Cross-entropy per target in nats, and the share of targets that have the largest logit, in percent."""
+def score(
+    model: nn.Module, some: Iterable[EncoderBatch], stopped: Stopped = lambda: False, ranks: Ranks = ALONE
+) -> dict[str, float]:
+    """Cross-entropy per target in nats, and the share of targets that have the largest logit, in percent.
+
+    Of ``ranks`` each takes its part of the batches.
+    """
     device = next(model.parameters()).device
     total = right = count = 0.0
-    for batch in some:
+    for batch in ranks.mine(some):
         if stopped():
             break
         batch = batch.to(device)
@@ -78,6 +84,7 @@ def score(model: nn.Module, some: Iterable[EncoderBatch], stopped: Stopped = lam
         total += nn.functional.cross_entropy(logits, batch.target, reduction="sum").item()
         right += (logits.argmax(-1) == batch.target).sum().item()
         count += len(batch.target)
+    total, right, count = ranks.sum(total, right, count)
     return {"loss": total / max(count, 1), "accuracy": 100 * right / max(count, 1)}
 
 

@@ -18,6 +18,7 @@ from pellucid.data.store import Store
 from pellucid.tasks.framing import AnyTokenizer, around_side, pad_of, start_of
 from pellucid.tasks.model_directory import Tokenizers
 from pellucid.training.loss import smoothed_cross_entropy
+from pellucid.training.parallel import ALONE, Ranks
 from pellucid.training.protocol import Stopped
 
 
@@ -113,14 +114,18 @@ def pair_loss(model: nn.Module, batch: PairBatch, smoothing: float = 0.0) -> Ten
 
 
 @torch.inference_mode()
-def mean_loss(model: nn.Module, some: Iterable[PairBatch], stopped: Stopped = lambda: False) -> float:
-    """Cross-entropy per real target token, without smoothing, in nats; of what was seen until ``stopped()`` said so."""
+def mean_loss(model: nn.Module, some: Iterable[PairBatch], stopped: Stopped = lambda: False, ranks: Ranks = ALONE) -> float:
+    """Cross-entropy per real target token, without smoothing, in nats; of what was seen until ``stopped()`` said so.
+
+    Of ``ranks`` each takes its part of the batches.
+    """
     device = next(model.parameters()).device
     total, tokens = 0.0, 0
-    for batch in some:
+    for batch in ranks.mine(some):
         if stopped():
             break
         batch = batch.to(device)
         total += pair_loss(model, batch).item()
         tokens += len(batch.target_output)
-    return total / max(tokens, 1)
+    total, seen = ranks.sum(total, tokens)
+    return total / max(seen, 1)

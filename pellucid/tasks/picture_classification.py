@@ -26,6 +26,7 @@ from pellucid.tasks.model_card import card
 from pellucid.tasks.model_directory import run_labels, save_model
 from pellucid.tasks.on_encoder import EncoderBatch, score, target_loss
 from pellucid.tasks.on_pictures import ROWS, Indices, OnPictures, PictureSource, ReadsPictures, in_order, many, stacked
+from pellucid.training.parallel import ALONE, Ranks
 from pellucid.training.protocol import Stopped, Validation
 
 N_SAMPLES = 4
@@ -61,10 +62,10 @@ class PictureClassification(OnPictures):
         return target_loss(model, batch, self.config.training.label_smoothing)
 
     @torch.inference_mode()
-    def validate(self, model: nn.Module, stopped: Stopped) -> Validation:
+    def validate(self, model: nn.Module, stopped: Stopped, ranks: Ranks = ALONE) -> Validation:
         """Loss and accuracy of the dev split, and a few answers to read."""
         count = len(self.texts["dev"])
-        self.dev_scores = score(model, (self.batch(examples, "dev") for examples in in_order(count)), stopped)
+        self.dev_scores = score(model, (self.batch(examples, "dev") for examples in in_order(count)), stopped, ranks)
         return Validation(self.dev_scores, self._samples(model))
 
     def _samples(self, model: nn.Module) -> list[str]:

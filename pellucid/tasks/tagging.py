@@ -26,6 +26,7 @@ from pellucid.tasks.loaded import Loaded, Scores
 from pellucid.tasks.model_directory import run_labels, run_tokenizer
 from pellucid.tasks.on_encoder import EncoderBatch, FramedTexts, OnEncoder, by_length, score
 from pellucid.tasks.prepared import padded
+from pellucid.training.parallel import ALONE, Ranks
 from pellucid.training.protocol import Stopped, Validation
 
 
@@ -93,9 +94,9 @@ class Tagging(OnEncoder):
         return EncoderBatch(source, mask, target, wanted)
 
     @torch.inference_mode()
-    def validate(self, model: nn.Module, stopped: Stopped) -> Validation:
+    def validate(self, model: nn.Module, stopped: Stopped, ranks: Ranks = ALONE) -> Validation:
         """Loss and accuracy of the words of the dev split, and a few tagged texts to read."""
-        self.dev_scores = score(model, (self.batch(examples, "dev") for examples in self.in_order("dev")), stopped)
+        self.dev_scores = score(model, (self.batch(examples, "dev") for examples in self.in_order("dev")), stopped, ranks)
         assert isinstance(model, EncoderOnly)
         texts = [text for text, _ in chain([], open_split(self.config.data, "dev"))][:3]
         tagged = Tagger(model, self.config, self.tokenizer, self.labels).tag(texts)

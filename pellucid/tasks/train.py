@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from pellucid.tasks.registry import training_side
 from pellucid.tasks.start import take_weights, with_its_shape
 from pellucid.tasks.start_vectors import take_vectors
 from pellucid.training.loop import Trainer
+from pellucid.training.parallel import Ranks, together
 
 RESOLVED = "config.yaml"
 
@@ -40,21 +43,34 @@ def train(config: RunConfig, directory: Path) -> None:
         UsageError: the run in this directory was begun with other settings.
         ModelError: another process is training here, or its checkpoints are damaged.
         DataError, DivergedError, MemoryLimitError, Interrupted: as :class:`pellucid.training.loop.Trainer` says.
+        RankError: another process of the run is gone or hangs.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    with locked(directory):
-        config = _settled(config, directory)
+    with together(config.runtime) as ranks, _held(directory, ranks):
+        with ranks.in_turn():
+            config = _settled(config, directory) if ranks.first else read(directory / RESOLVED)
         runtime.keep_memory()
         runtime.apply(config.runtime)
-        say(runtime.describe(config.runtime))
-        task = training_side(config.task)(config, directory)
-        model = build_any(task.config.model, lora(config.start.lora_rank, config.start.lora_alpha))
-        initialise(model, config.seed)
-        say(f"{sum(weight.numel() for weight in model.parameters()):,} parameters")
-        if isinstance(model, Transformer):
-            take_weights(model, config)
-            take_vectors(model, config, directory)
-        Trainer(task, model, task.config, directory).run()
+        say(runtime.describe(config.runtime) + (f"; {ranks.size} processes" if ranks.size > 1 else ""))
+        with ranks.in_turn():
+            task = training_side(config.task)(config, directory)
+            model = build_any(task.config.model, lora(config.start.lora_rank, config.start.lora_alpha))
+            initialise(model, config.seed)
+            say(f"{sum(weight.numel() for weight in model.parameters()):,} parameters")
+            if isinstance(model, Transformer):
+                take_weights(model, config)
+                take_vectors(model, config, directory)
+        Trainer(task, model, task.config, directory, ranks).run()
+
+
+@contextmanager
+def _held(directory: Path, ranks: Ranks) -> Iterator[None]:
+    """The directory, made when missing, for this run alone: the first rank holds it for all."""
+    if not ranks.first:
+        yield
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    with locked(directory):
+        yield
 
 
 def _settled(config: RunConfig, directory: Path) -> RunConfig:
@@ -68,7 +84,8 @@ def _settled(config: RunConfig, directory: Path) -> RunConfig:
         if config.start.model is not None and config.start == earlier.start:
             config = replace(config, model=earlier.model, text=earlier.text)  # what it started from may have changed since
         _check_same(earlier, config, path)
-        config = replace(config, runtime=earlier.runtime)
+        now = config.runtime  # how many processes there are, and how they share the work, may be another every time
+        config = replace(config, runtime=replace(earlier.runtime, shard=now.shard, timeout=now.timeout))
     else:
         config = replace(with_its_shape(config), runtime=runtime.settle(config.runtime))
     write_atomically(path, to_yaml(config).encode())

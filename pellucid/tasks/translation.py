@@ -24,6 +24,7 @@ from pellucid.tasks.prepared import Prepared
 from pellucid.tasks.translator import Translator
 from pellucid.text.metrics import Score
 from pellucid.text.tokenizer import Tokenizer
+from pellucid.training.parallel import ALONE, Ranks
 from pellucid.training.protocol import Stopped, Validation
 
 N_SAMPLES = 4  # dev sentences shown at each validation
@@ -64,15 +65,15 @@ class Translation(Prepared):
         return pair_loss(model, batch, self.config.training.label_smoothing)
 
     @torch.inference_mode()
-    def validate(self, model: nn.Module, stopped: Stopped) -> Validation:
+    def validate(self, model: nn.Module, stopped: Stopped, ranks: Ranks = ALONE) -> Validation:
         """Loss per token of the dev split, BLEU and chrF of greedy translations, and a few of these to read."""
         assert isinstance(model, EncoderDecoder)
         translator = Translator(model, self.tokenizers, self.config)
-        metrics = {"loss": mean_loss(model, whole_store(self.stores["dev"]), stopped)}
+        metrics = {"loss": mean_loss(model, whole_store(self.stores["dev"]), stopped, ranks)}
         pairs = self.dev_pairs[: self.config.training.validate_sentences]
-        sources = (source for source, _ in self.dev_pairs)
+        sources = ranks.mine(source for source, _ in self.dev_pairs)
         found = translator.translate_lines(sources, beams=1, temperature=0.0, stopped=stopped)  # nothing left to chance
-        outputs = [best.text for [best] in found]
+        outputs = ranks.joined([best.text for [best] in found])
         if stopped():
             return Validation(metrics, [])
         if pairs:

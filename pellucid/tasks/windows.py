@@ -17,6 +17,7 @@ from pellucid.data.store import Ids
 from pellucid.tasks.framing import AnyTokenizer, pad_of
 from pellucid.text.imported import ImportedTokenizer
 from pellucid.training.loss import smoothed_cross_entropy
+from pellucid.training.parallel import ALONE, Ranks
 from pellucid.training.protocol import Stopped
 
 TOKENS = 8192  # of windows that are scored together
@@ -82,21 +83,23 @@ def window_loss(model: nn.Module, ids: Tensor, target: Tensor, smoothing: float 
 
 
 @torch.inference_mode()
-def mean_loss(model: nn.Module, tokens: Ids, context: int, stopped: Stopped = lambda: False) -> float:
+def mean_loss(model: nn.Module, tokens: Ids, context: int, stopped: Stopped = lambda: False, ranks: Ranks = ALONE) -> float:
     """Cross-entropy per token of a whole text, in nats; of what was seen until ``stopped()`` said so.
 
     Every token but the first is predicted once, in windows that follow each other: from 1 to ``context`` tokens before it, half
-    a context on average.
+    a context on average. Of ``ranks`` each takes its part of the windows.
     """
     device = next(model.parameters()).device
     starts, rows = all_windows(len(tokens), context), max(1, TOKENS // context)
     whole = starts[starts + context < len(tokens)]
     total, count = 0.0, 0
-    for some in [*(whole[first : first + rows] for first in range(0, len(whole), rows)), starts[len(whole) :]]:
+    batches = [*(whole[first : first + rows] for first in range(0, len(whole), rows)), starts[len(whole) :]]
+    for some in ranks.mine(batches):
         if stopped():
             break
         if len(some):
             ids, target = window(tokens, some, context)
             total += window_loss(model, ids.to(device), target.to(device)).item()
             count += target.numel()
-    return total / max(count, 1)
+    total, seen = ranks.sum(total, count)
+    return total / max(seen, 1)

@@ -27,6 +27,7 @@ from pellucid.tasks.prepared import PreparedTexts, TextEncoder, seeded
 from pellucid.tasks.word_windows import BREAK, Parts, Vocabulary, Windows
 from pellucid.text.tokenizer import CONTROL_TOKENS, END
 from pellucid.text.vectors import Floats, Vectors
+from pellucid.training.parallel import ALONE, Ranks
 from pellucid.training.protocol import Plan, Stopped, Validation
 
 STRETCH = 256  # tokens that follow each other in a batch
@@ -104,17 +105,18 @@ class LearningWordVectors(PreparedTexts):
         return model(batch, cbow=self.config.word_vectors.objective == "cbow")
 
     @torch.inference_mode()
-    def validate(self, model: nn.Module, stopped: Stopped) -> Validation:
+    def validate(self, model: nn.Module, stopped: Stopped, ranks: Ranks = ALONE) -> Validation:
         """Loss of the dev split, with the same windows and noise every time, and the nearest words of some."""
         total, pairs, n_tokens = 0.0, 0, len(self.stores["dev"].tokens)
-        for start in range(0, n_tokens, VALIDATED):
+        for start in ranks.mine(range(0, n_tokens, VALIDATED)):
             if stopped():
                 break
             words = self._words("dev", slice(start, min(start + VALIDATED, n_tokens)))
             batch = self.windows.batch(words, seeded(self.config.seed, start)).to(next(model.parameters()).device)
             total += self.loss(model, batch).item()
             pairs += batch.pairs
-        self.dev_scores = {"loss": total / max(pairs, 1)}
+        total, seen = ranks.sum(total, pairs)
+        self.dev_scores = {"loss": total / max(seen, 1)}
         return Validation(self.dev_scores, [] if stopped() else self._samples(model))
 
     def _samples(self, model: nn.Module) -> list[str]:

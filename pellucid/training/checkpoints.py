@@ -21,6 +21,7 @@ from pellucid.base.config import FORMAT_VERSION, CheckpointConfig
 from pellucid.base.errors import ModelError
 from pellucid.base.files import publish_directory, remove_directory, sweep, verify_directory, write_atomically
 from pellucid.base.progress import say
+from pellucid.training.parallel import ALONE, Ranks
 
 Weights = dict[str, Tensor]
 
@@ -61,14 +62,16 @@ class Checkpoints:
         directory: of the run.
         config: what is kept.
         higher_is_better: whether a larger metric is the better one, for ``average_of: best``.
+        writes: whether this process is the one that writes them.
     """
 
-    def __init__(self, directory: Path, config: CheckpointConfig, higher_is_better: bool) -> None:
+    def __init__(self, directory: Path, config: CheckpointConfig, higher_is_better: bool, *, writes: bool = True) -> None:
         self.directory = directory / "checkpoints"
         self.config = config
         self.sign = 1.0 if higher_is_better else -1.0
-        self.directory.mkdir(parents=True, exist_ok=True)
-        sweep(self.directory)
+        if writes:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            sweep(self.directory)
 
     def save(
         self, progress: Progress, weights: Weights, moments: Weights, average: Weights | None, *, planned: bool = True
@@ -216,12 +219,13 @@ def moments_of(model: nn.Module, optimizer: Optimizer) -> Weights:
     }
 
 
-def restore_moments(model: nn.Module, optimizer: Optimizer, moments: Weights) -> None:
-    """Put the state of the optimizer back; the counterpart of :func:`moments_of`."""
+def restore_moments(model: nn.Module, optimizer: Optimizer, moments: Weights, ranks: Ranks = ALONE) -> None:
+    """Put the state of the optimizer back, of each rank its part; the counterpart of :func:`moments_of`."""
     states: dict[str, dict[str, Any]] = {}
     for key, value in moments.items():
         name, _, part = key.rpartition("/")
         states.setdefault(name, {})[part] = value
     for name, parameter in model.named_parameters():
         if name in states:
-            optimizer.state[parameter] = {part: value.to(parameter.device) for part, value in states[name].items()}
+            here = {part: value.to(parameter.device) for part, value in states[name].items()}
+            optimizer.state[parameter] = {part: ranks.spread(value, parameter) for part, value in here.items()}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pellucid.base.config import RunConfig
 from pellucid.base.errors import DivergedError, MemoryLimitError
@@ -21,6 +21,7 @@ from pellucid.model.lora import plain_weights
 from pellucid.training.averaging import MovingAverage, average
 from pellucid.training.checkpoints import Checkpoints, Progress, moments_of, restore_moments
 from pellucid.training.divergence import Watch
+from pellucid.training.parallel import ALONE, Ranks
 from pellucid.training.protocol import Task, Validation
 from pellucid.training.record import Record
 from pellucid.training.schedule import learning_rate
@@ -47,20 +48,23 @@ class Trainer:
         model: initialised; trained in place.
         config: of the run, with precision, device and threads settled.
         directory: of the run; exists, and is locked by the caller.
+        ranks: the processes that train it together.
     """
 
-    def __init__(self, task: Task, model: nn.Module, config: RunConfig, directory: Path) -> None:
+    def __init__(self, task: Task, model: nn.Module, config: RunConfig, directory: Path, ranks: Ranks = ALONE) -> None:
         self.task, self.model, self.config, self.directory = task, model.to(config.runtime.device), config, directory
-        self.trained = model
+        self.ranks = ranks
+        self.trained = ranks.wrap(model)
         if config.training.compile:
-            self.trained = cast("nn.Module", torch.compile(model, dynamic=True))
+            self.trained = cast("nn.Module", torch.compile(self.trained, dynamic=True))
         self.optimizer = make_optimizer(model, config.optimizer)
         self.sign = -1.0 if config.metric in LOWER_IS_BETTER else 1.0
-        self.checkpoints = Checkpoints(directory, config.checkpoints, higher_is_better=self.sign > 0)
+        self.checkpoints = Checkpoints(directory, config.checkpoints, higher_is_better=self.sign > 0, writes=ranks.first)
         self.progress = Progress()
         self.average: MovingAverage | None = None
+        ranks.wait()  # until what an earlier process left is tidied up
         self._resume()
-        self.record = Record(directory, self.progress.step)
+        self.record = Record(directory, self.progress.step, writes=ranks.first)
         self.window = _Window()
         self.watch = Watch(config, self.progress)
 
@@ -82,17 +86,24 @@ class Trainer:
             if self._due(training.validate_every) and self._not_validated():
                 self._validate(stop)  # the last call was stopped in it
             with Bar(training.steps, "steps", "training", start=self.progress.step) as bar:
-                while self.progress.step < training.steps and not stop() and not self._lost_patience():
+                while self.progress.step < training.steps and not self._asked(stop) and not self._lost_patience():
                     self._step(bar)
                     if self._due(training.validate_every) and self.progress.step < training.steps:
                         self._validate(stop)
                     if self._due(self.config.checkpoints.every) and self.progress.step < training.steps:
                         self._save()
-            if stop.number is None:
+            if not self._asked(stop):
                 self._finish(stop)
-            if stop.number is not None:
+            if number := self._asked(stop):
                 self._save()
-                raise Interrupted(stop.number)
+                raise Interrupted(number)
+
+    def _asked(self, stop: StopSignals) -> int:
+        """The number of the signal by which a stop was asked for on any rank; 0: none was.
+
+        Every decision of the loop asks this, never the flag itself, which a signal may raise on one rank before another.
+        """
+        return self.ranks.agreed(stop.number or 0)
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.progress.step > 0 and self.progress.step % every == 0
@@ -106,7 +117,7 @@ class Trainer:
         progress, optimizer = self.progress, self.config.optimizer
         progress.step += 1
         rate = learning_rate(progress.step, optimizer, d_model=self.config.model.d_model, steps=self.config.training.steps)
-        seed_step(self.config.seed, progress.step)
+        seed_step(self.config.seed, progress.step, self.ranks.rank)
         self.model.train()
         try:
             result = train_step(
@@ -118,6 +129,7 @@ class Trainer:
                 clip=optimizer.clip,
                 precision=self.config.runtime.precision,
                 device=self.config.runtime.device,
+                ranks=self.ranks,
             )
         except DivergedError as error:
             if self.watch.may_skip(error):
@@ -168,7 +180,8 @@ class Trainer:
     def _try_worst_batch(self) -> None:
         """Run the largest batch once, without an update, so that memory runs out now or never."""
         runtime = self.config.runtime
-        batch = self.task.batch(self.task.worst()).to(runtime.device)
+        share = self.ranks.share([self.task.worst()] * self.config.training.accumulate)[0]
+        batch = self.task.batch(share.examples).to(runtime.device)
         self.model.train()
         with arithmetic(runtime.precision, runtime.device):
             loss = self.task.loss(self.trained, batch)
@@ -184,25 +197,25 @@ class Trainer:
 
     def _validate(self, stop: StopSignals) -> None:
         """Score the dev split, remember the best weights, write record and pictures."""
-        live = None
-        if self.average is not None:  # what is validated is what will be used
-            live = {name: weight.clone() for name, weight in self.model.state_dict().items()}
-            self.model.load_state_dict(self.average.weights)
-        self.model.eval()
-        found = self.task.validate(self.model, stop)
-        if not stop():
-            self._judge(found)
-        if live is not None:
-            self.model.load_state_dict(live)
+        with self._shown() as model:
+            found = self.task.validate(model.eval(), stop, self.ranks)
+            if not self._asked(stop):
+                self._judge(found, model)
 
-    def _judge(self, found: Validation) -> None:
+    def _shown(self, weights: dict[str, Tensor] | None = None) -> AbstractContextManager[nn.Module]:
+        """The model as it will be used: with these weights, else the moving average where there is one."""
+        if weights is None and self.average is not None:
+            weights = self.average.weights
+        return self.ranks.whole(self.model, weights)
+
+    def _judge(self, found: Validation, model: nn.Module) -> None:
         progress = self.progress
         score = found.metrics[self.config.metric]
         progress.scores[str(progress.step)] = score
         better = progress.best is None or self.sign * score > self.sign * progress.best
         if better:
             progress.best, progress.best_step, progress.worse = score, progress.step, 0
-            self.task.save_model(plain_weights(self.model), self.directory / "model")
+            self._write_model(model)
         else:
             progress.worse += 1
         self.record.add({"step": progress.step, **_dev(found)})
@@ -216,32 +229,40 @@ class Trainer:
         """Validate once more, save, and write the averaged model where one is wanted (else the best one stands)."""
         if self._not_validated():
             self._validate(stop)
-        if not stop() and self.config.checkpoints.average > 1:
+        if not self._asked(stop) and self.config.checkpoints.average > 1:
             self._save(last=True)
             self._write_average(stop)
-        if not stop():
+        if not self._asked(stop):
             self.progress.finished = True
             self._save(last=True)
 
     def _write_average(self, stop: StopSignals) -> None:
         """Make the mean of several checkpoints the model, and say how it does."""
         files = self.checkpoints.to_average()
-        live = {name: weight.clone() for name, weight in self.model.state_dict().items()}
-        self.model.load_state_dict(average(files))
-        found = self.task.validate(self.model.eval(), stop)
-        if not stop():
-            self.task.save_model(plain_weights(self.model), self.directory / "model")
-            self.record.add({"step": self.progress.step, "averaged": len(files), **_dev(found)})
-            self.record.write_tables()
-            say(f"the model is the average of {len(files)} checkpoints: {_in_words(found)}")
-        self.model.load_state_dict(live)
+        with self._shown(average(files)) as model:
+            found = self.task.validate(model.eval(), stop, self.ranks)
+            if self._asked(stop):
+                return
+            self._write_model(model)
+        self.record.add({"step": self.progress.step, "averaged": len(files), **_dev(found)})
+        self.record.write_tables()
+        say(f"the model is the average of {len(files)} checkpoints: {_in_words(found)}")
+
+    def _write_model(self, model: nn.Module) -> None:
+        if self.ranks.first:
+            self.task.save_model(plain_weights(model), self.directory / "model")
 
     def _save(self, *, last: bool = False) -> None:
-        moving = None if self.average is None else self.average.weights
-        weights = {name: weight.contiguous() for name, weight in self.model.state_dict().items()}
-        planned = last or self._due(self.config.checkpoints.every)
-        moments = moments_of(self.model, self.optimizer)
-        self.checkpoints.save(self.progress, weights, moments, moving, planned=planned)
+        weights, moments = self.model.state_dict(), moments_of(self.model, self.optimizer)
+        moving = None if self.average is None else self._gathered(self.average.weights)
+        whole = self._gathered(weights), self._gathered(moments), moving
+        if self.ranks.first:
+            planned = last or self._due(self.config.checkpoints.every)
+            self.checkpoints.save(self.progress, *whole, planned=planned)
+        self.ranks.wait()
+
+    def _gathered(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: self.ranks.gathered(value).contiguous() for name, value in values.items()}
 
     def _resume(self) -> None:
         """Take up the newest checkpoint: weights, moments, averages and the position in the data."""
@@ -250,11 +271,16 @@ class Trainer:
         if found is None:
             self.average = MovingAverage(self.model.state_dict(), decay) if decay else None
             return
-        self.model.load_state_dict(found.weights)
-        restore_moments(self.model, self.optimizer, found.moments)
+        here = self.model.state_dict()
+        weights, means = (
+            {name: self.ranks.spread(value, here[name]) for name, value in whole.items()}
+            for whole in (found.weights, found.average or found.weights)
+        )
+        self.model.load_state_dict(weights)
+        restore_moments(self.model, self.optimizer, found.moments, self.ranks)
         self.progress = found.progress
         if decay:
-            self.average = MovingAverage(found.average or found.weights, decay)
+            self.average = MovingAverage(means, decay)
         say(f"going on from step {self.progress.step} ({found.path}), epoch {self.progress.epoch}, batch {self.progress.batch}")
 
 

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor, nn
 
+from pellucid.training.parallel import ALONE, Ranks
+
 Stopped = Callable[[], bool]
 
 
@@ -53,8 +55,11 @@ class Task(Protocol):
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         """The training loss, summed over the real target tokens of a batch."""
 
-    def validate(self, model: nn.Module, stopped: Stopped) -> Validation:
-        """Loss, metrics and samples on the dev split. Gives up early, with what it has, when ``stopped()`` says so."""
+    def validate(self, model: nn.Module, stopped: Stopped, ranks: Ranks = ALONE) -> Validation:
+        """Loss, metrics and samples on the dev split. Gives up early, with what it has, when ``stopped()`` says so.
+
+        Each of the ``ranks`` works on a part of it; all find the same, and make the same calls whatever ``stopped()`` says.
+        """
 
     def describe(self, examples: Sequence[int]) -> list[str]:
         """One line for each example, to name it in a message."""

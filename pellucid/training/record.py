@@ -19,29 +19,42 @@ class Record:
 
     A run that goes on from step k first drops the rows after k: they belong to steps that are done again.
 
+    Args:
+        directory: of the run.
+        step: where it stands.
+        writes: whether this process is the one that writes the files.
+
     Raises:
         ModelError: a row of before is damaged.
     """
 
-    def __init__(self, directory: Path, step: int) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, step: int, *, writes: bool = True) -> None:
+        self.directory, self.writes = directory, writes
         self.path = directory / "metrics.jsonl"
-        self.rows = [row for row in read_rows(self.path) if row["step"] <= step]
+        self.rows = [row for row in read_rows(self.path) if row["step"] <= step] if writes else []
+        if not writes:
+            return
         text = "".join(json.dumps(row) + "\n" for row in self.rows)
         write_atomically(self.path, text.encode())
 
     def add(self, row: dict[str, Any]) -> None:
         """Append one row, which has a ``step``."""
+        if not self.writes:
+            return
         self.rows.append(row)
         append(self.path, (json.dumps(row) + "\n").encode())
 
     def add_samples(self, step: int, samples: list[str]) -> None:
         """Append what the model makes of some examples."""
+        if not self.writes:
+            return
         text = f"--- step {step}\n" + "".join(f"{line}\n" for line in samples)
         append(self.directory / "samples.txt", text.encode())
 
     def write_tables(self) -> None:
         """Write ``metrics.csv`` and ``curves.png`` anew."""
+        if not self.writes:
+            return
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
         table = io.StringIO()
         writer = csv.DictWriter(table, columns, lineterminator="\n")

@@ -13,6 +13,7 @@ from torch import nn
 
 from pellucid.base.config import OptimizerConfig
 from pellucid.base.errors import DivergedError
+from pellucid.training.parallel import ALONE, Ranks
 from pellucid.training.protocol import Task
 
 
@@ -50,12 +51,12 @@ def arithmetic(precision: str, device: str) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-def seed_step(seed: int, step: int) -> None:
-    """Make the random numbers of a step (dropout) a function of the seed and the step alone.
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """Make the random numbers of a step (dropout) a function of the seed, the step and the rank alone.
 
     Then there is no state of a random generator to save: a run that goes on draws what the uninterrupted one drew.
     """
-    digest = hashlib.sha256(f"{seed}/{step}".encode()).digest()
+    digest = hashlib.sha256((f"{seed}/{step}/{rank}" if rank else f"{seed}/{step}").encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:8], "little", signed=True))
 
 
@@ -69,11 +70,12 @@ def train_step(
     clip: float,
     precision: str,
     device: str,
+    ranks: Ranks = ALONE,
 ) -> StepResult:
     """Update the weights once, from one or more batches added up.
 
     The loss is the sum over all batches divided by the number of all their real target tokens, so that splitting a batch
-    changes nothing.
+    changes nothing, be it in time or among ranks.
 
     Args:
         task: makes tensors and loss.
@@ -83,35 +85,44 @@ def train_step(
         rate: learning rate of this step.
         clip: largest norm of the gradient; 0: no limit.
         precision, device: see :class:`pellucid.base.config.RuntimeConfig`.
+        ranks: that take the step together, each its share of ``examples``.
 
     Raises:
-        DivergedError: a loss or gradient is not finite. The weights have not been touched.
+        DivergedError: a loss or gradient is not finite, on any rank. The weights have not been touched.
     """
-    batches = [task.batch(numbers).to(device) for numbers in examples]
-    tokens = sum(task.count(batch) for batch in batches)
-    total = 0.0
+    mine = ranks.share(examples)
+    batches = [task.batch(share.examples).to(device) for share in mine]
+    [tokens] = ranks.sum(sum(task.count(batch) for share, batch in zip(mine, batches, strict=True) if share.real))
+    total, odd = 0.0, None
     optimizer.zero_grad(set_to_none=True)
-    for numbers, batch in zip(examples, batches, strict=True):
-        with arithmetic(precision, device):
-            loss = task.loss(model, batch)
-        value = loss.item()
-        if not _finite(value):
-            raise _diverged("the loss", value, task, numbers)
-        total += value
-        (loss / tokens).backward()  # type: ignore[no-untyped-call]
-    norm = gradient_norm(model.parameters(), clip)
+    for number, (share, batch) in enumerate(zip(mine, batches, strict=True), start=1):
+        with ranks.micro_step(model, last=number == len(mine)):
+            with arithmetic(precision, device):
+                loss = task.loss(model, batch)
+            if not share.real:
+                loss = loss * 0.0
+            value = loss.item()
+            total += value
+            if not _finite(value) and odd is None:
+                odd = value, share.examples
+            (loss / (tokens / ranks.size)).backward()  # type: ignore[no-untyped-call]  # ranks are averaged: times their number
+    [total] = ranks.sum(total)
+    if not _finite(total):  # as it is on all ranks then
+        [(value, numbers), *_] = ranks.joined([] if odd is None else [odd])
+        raise _diverged("the loss", value, task, numbers)
+    norm = gradient_norm(model.parameters(), clip, ranks)
     if not _finite(norm):
         raise _diverged("the gradient", norm, task, [number for numbers in examples for number in numbers])
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()
-    return StepResult(total, tokens, norm)
+    return StepResult(total, int(tokens), norm)
 
 
-def gradient_norm(parameters: Iterable[nn.Parameter], clip: float) -> float:
+def gradient_norm(parameters: Iterable[nn.Parameter], clip: float, ranks: Ranks = ALONE) -> float:
     """Norm of the whole gradient; where it is above ``clip`` (and that is not 0) the gradient is scaled down to it."""
     parameters = [parameter for parameter in parameters if parameter.grad is not None]
-    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    norm = ranks.gathered(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
     if clip:
         nn.utils.clip_grads_with_norm_(parameters, clip, norm)
     return norm.item()

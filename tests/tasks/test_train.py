@@ -125,9 +125,9 @@ def test_a_signal_during_validation_is_heard(
     run = tmp_path / "stopped"
     validate = Translation.validate
 
-    def signalled(self: Translation, model: Any, stopped: Any) -> Any:
+    def signalled(self: Translation, model: Any, stopped: Any, ranks: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
-        return validate(self, model, stopped)
+        return validate(self, model, stopped, ranks)
 
     with monkeypatch.context() as patch:
         patch.setattr(Translation, "validate", signalled)
