@@ -12,6 +12,7 @@ import pytest
 from shown import blocks_of
 
 from pellucid.cli.main import main
+from pellucid.compare.registry import LIST
 
 PAGE = Path(__file__).parents[2] / "docs" / "notes.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -57,6 +58,12 @@ def test_numbers_in_the_text() -> None:
 
 def test_every_block_is_run() -> None:
     assert TEXT.count("```") // 2 == len(BLOCKS) == len(PYTHON) + len(COMMANDS)
+
+
+def test_the_experiments_exist() -> None:
+    named = set(re.findall(r"`pellucid compare (\w+)`", TEXT))
+    assert named <= set(LIST)
+    assert {"speed", "gradients", "scaling", "distance", "order"} <= named
 
 
 def test_every_claim_has_a_verdict() -> None:
