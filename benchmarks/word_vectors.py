@@ -35,7 +35,7 @@ LEARNT = {
 # The recipe's own shape for our vectors, and one as wide as the file's; how each begins.
 SHAPES = {
     128: ("model.d_model=128",),
-    50: ("model.d_model=50", "model.encoder.n_heads=5", "model.encoder.d_ff=100"),
+    50: ("model.d_model=50", "model.encoder.n_heads=5", "model.encoder.d_ff=100", "optimizer.learning_rate=0.003"),
 }
 BEGINNINGS = {"random": False, "begun with them": False, "frozen": True}
 

@@ -26,8 +26,8 @@ def require_matplotlib() -> None:
         raise UsageError("pictures need matplotlib", advice='pip install "pellucid[plots]"')
 
 
-def pyplot_module() -> Any:
-    """matplotlib's drawing part, set to draw into files.
+def pyplot_without_screen() -> Any:
+    """``matplotlib.pyplot``, drawing into files only.
 
     Raises:
         UsageError: matplotlib is not installed.
@@ -51,7 +51,7 @@ def plot_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> 
     Raises:
         UsageError: matplotlib is not installed.
     """
-    pyplot = pyplot_module()
+    pyplot = pyplot_without_screen()
     scores = [name for name in ("dev_bleu", "dev_chrf") if any(name in row for rows in runs.values() for row in rows)]
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for number, (run, rows) in enumerate(runs.items()):
@@ -89,7 +89,7 @@ def plot_attention(weights: Any, source: Sequence[str], target: Sequence[str], t
     Raises:
         UsageError: matplotlib is not installed.
     """
-    pyplot = pyplot_module()
+    pyplot = pyplot_without_screen()
     figure, axis = pyplot.subplots(figsize=(2.5 + 0.45 * len(source), 1.8 + 0.4 * len(target)), layout="constrained")
     image = axis.imshow(weights, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
     # A "$" in a token is text, not the beginning of a formula.
@@ -113,7 +113,7 @@ def plot_maps(maps: Sequence[tuple[str, Any]], columns: Sequence[str], rows: Seq
     Raises:
         UsageError: matplotlib is not installed.
     """
-    pyplot = pyplot_module()
+    pyplot = pyplot_without_screen()
     height, width = maps[0][1].shape
     size = (1.5 + len(maps) * (1.2 + 0.25 * width), 1.8 + 0.25 * height)
     figure, axes = pyplot.subplots(1, len(maps), figsize=size, layout="constrained", squeeze=False)
@@ -144,7 +144,7 @@ def plot_patches(picture: Any, weights: Any, title: str, path: Path) -> None:
     Raises:
         UsageError: matplotlib is not installed.
     """
-    pyplot = pyplot_module()
+    pyplot = pyplot_without_screen()
     height, width, channels = picture.shape
     figure, axes = pyplot.subplots(1, 2, figsize=(8, 1.2 + 3.4 * height / width), layout="constrained")
     for axis in axes:

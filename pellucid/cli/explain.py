@@ -139,7 +139,7 @@ def _trace(
 
 
 def _training_step(model: Path, text: str | None, output: str | None, look: Look) -> None:
-    from pellucid.explain.training_step import lines
+    from pellucid.explain.step_told import lines
     from pellucid.tasks.load import load
     from pellucid.tasks.opened import open_step
 

@@ -20,7 +20,7 @@ from pellucid.explain.edits import Edit
 from pellucid.explain.forward import Inputs, looking, trace_forward
 from pellucid.explain.recording import MAX_BYTES
 from pellucid.explain.subject import Subject, Writing
-from pellucid.explain.trace import Step, Tapped, Trace
+from pellucid.explain.trace import Array, Step, Tapped, Trace
 from pellucid.model.transformer import EncoderOnly
 
 STEP_ROWS = {row.name: row for row in STEPS}
@@ -89,9 +89,24 @@ def finish(
     trace.source_name = subject.source_name
     found_steps = tapped_steps(steps).items()
     trace.taps.update({name: tap for name, tap in found_steps if any(fnmatchcase(name, pattern) for pattern in taps)})
-    if isinstance(subject.model, EncoderOnly) and "logits" in trace and trace["logits"].array.ndim == 1:
-        trace.output = subject.vocabulary[int(np.argmax(trace["logits"]))]
+    if subject.asked:
+        trace.inputs["asked"] = np.array(subject.asked)
+    if subject.words:
+        trace.names["words"] = subject.words
+    if isinstance(subject.model, EncoderOnly) and "logits" in trace:
+        trace.output = _answer(subject, trace["logits"].array)
     return trace
+
+
+def _answer(subject: Subject, logits: Array) -> str | None:
+    """The class; of words and gaps one each; ``None`` where every position has an output and none is asked for."""
+    if logits.ndim == 2:
+        found = logits[list(subject.asked)].argmax(-1)
+        return " ".join(subject.vocabulary[one].strip() for one in found) if subject.asked else None
+    if len(subject.vocabulary) == len(logits) + 1:  # degrees: a logit for each threshold between them
+        above = np.minimum.accumulate(1 / (1 + np.exp(-logits.astype(np.float64))))
+        return subject.vocabulary[int(np.argmax(-np.diff([1.0, *above, 0.0])))]
+    return subject.vocabulary[int(np.argmax(logits))]
 
 
 def _inputs(subject: Subject, found: Hypothesis | None) -> tuple[Inputs, dict[str, list[str]], str | None]:
@@ -100,7 +115,7 @@ def _inputs(subject: Subject, found: Hypothesis | None) -> tuple[Inputs, dict[st
     writing = subject.writing
     if writing is None:
         return Inputs(subject.source, source_mask=subject.source_mask), names, None
-    written = _written(writing, found)
+    written = written_by(writing, found)
     read = [*writing.prompt, *written[:-1]]
     names |= {"target": subject.name(read), "written": subject.name(written)}
     target = torch.tensor([read], dtype=torch.int64)
@@ -108,8 +123,8 @@ def _inputs(subject: Subject, found: Hypothesis | None) -> tuple[Inputs, dict[st
     return Inputs(subject.source, target, subject.source_mask), names, writing.decode(text)
 
 
-def _written(writing: Writing, found: Hypothesis | None) -> tuple[int, ...]:
-    """The tokens of the output, with the end token where it came."""
+def written_by(writing: Writing, found: Hypothesis | None) -> tuple[int, ...]:
+    """The tokens that were written, or given; with the end token, if they end."""
     if writing.given is not None:
         return writing.given
     assert found is not None
@@ -127,7 +142,7 @@ def told(writing: Writing, found: Hypothesis | None) -> dict[str, Any]:
     return {
         "decoding": asdict(writing.decoding),
         "prompt": len(writing.prompt),
-        "ids": list(_written(writing, found)),
+        "ids": list(written_by(writing, found)),
         "prefix": list(writing.prefix),
         "forbidden": sorted(writing.forbidden),
         "end": writing.end,

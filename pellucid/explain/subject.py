@@ -57,6 +57,8 @@ class Subject:
         name: tokens of the target to what they are read as.
         vocabulary: the name of each output.
         writing: ``None`` for encoders that stand alone.
+        asked: positions of the encoder whose outputs count: the first tokens of words to be tagged, gaps; empty: all.
+        words: of a text that is tagged word by word.
         source_name: tokens of the source to what they are read as; ``None`` where it is no text.
     """
 
@@ -69,4 +71,6 @@ class Subject:
     vocabulary: tuple[str, ...]
     source_mask: Tensor | None = None
     writing: Writing | None = None
+    asked: tuple[int, ...] = ()
+    words: tuple[str, ...] = ()
     source_name: Callable[[Sequence[int]], list[str]] | None = None

@@ -8,11 +8,10 @@ Shapes: T predicted tokens, V vocabulary or classes, D width of the model.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,6 +38,7 @@ class Updated:
         before, after: the row.
         gradient: after clipping.
         mean, square: Adam's running means of the gradient and of its square, after this step.
+        steps: that the means have seen, this one included.
         update: what was added: ``-rate * mean_hat / (sqrt(square_hat) + epsilon)``, and weight decay where there is any.
     """
 
@@ -50,6 +50,7 @@ class Updated:
     gradient: Array
     mean: Array
     square: Array
+    steps: int
 
     @property
     def update(self) -> Array:
@@ -71,7 +72,7 @@ class TrainingStep:
         number: of the step, from 1; it decides the learning rate.
         rate: the learning rate.
         norm: of the whole gradient, before clipping.
-        clip: the largest norm that is let through; 0: any.
+        optimizer: how it is set: among others the largest norm that is let through (0: any).
         weights: for each parameter the norm of its gradient and of its update.
         updated: the embedding's row that is shown.
         warm: whether Adam's means came from a checkpoint, and did not begin at zero.
@@ -87,10 +88,15 @@ class TrainingStep:
     number: int
     rate: float
     norm: float
-    clip: float
+    optimizer: OptimizerConfig
     weights: Mapping[str, tuple[float, float]]
     updated: Updated
     warm: bool = False
+
+    @property
+    def clip(self) -> float:
+        """The largest norm that is let through; 0: any."""
+        return self.optimizer.clip
 
     @property
     def loss(self) -> float:
@@ -124,15 +130,17 @@ class Target:
 
     Args:
         inputs: one row.
-        wanted: (T,) tokens, the last of its positions; or (1,) class.
+        wanted: (T,) tokens or classes, of the last positions or of ``places``; (1,) where there is one for the whole.
+        places: positions whose outputs count; empty: the last ones.
     """
 
     inputs: Inputs
     wanted: Tensor
+    places: tuple[int, ...] = ()
 
 
-def target_of(subject: Subject, label: int | None = None) -> Target:
-    """The target of a subject whose output is given, or of a class.
+def target_of(subject: Subject, wanted: Sequence[int] = ()) -> Target:
+    """The target of a subject whose output is given, or for which classes or tokens are ``wanted``.
 
     Raises:
         UsageError: neither is.
@@ -141,9 +149,10 @@ def target_of(subject: Subject, label: int | None = None) -> Target:
     if writing is not None and writing.given:
         fed = torch.tensor([[*writing.prompt, *writing.given[:-1]]])
         return Target(Inputs(subject.source, fed, subject.source_mask), torch.tensor(writing.given))
-    if writing is None and label is not None and subject.config.head.pool != "none":
-        return Target(Inputs(subject.source, source_mask=subject.source_mask), torch.tensor([label]))
-    raise UsageError("a training step needs what is to be said", expected="an output, or the class of a classifier")
+    if writing is None and wanted and len(wanted) == (len(subject.asked) if subject.config.head.pool == "none" else 1):
+        return Target(Inputs(subject.source, source_mask=subject.source_mask), torch.tensor(wanted), subject.asked)
+    expected = "an output, or a class for each that is asked for"
+    raise UsageError("a training step needs what is to be said", expected=expected)
 
 
 def losses_of(
@@ -151,7 +160,10 @@ def losses_of(
 ) -> tuple[Tensor, Tensor]:
     """The loss of each token (T,) and its logits (T, V)."""
     logits = run(model, target.inputs, tap)[0]  # (positions, V) or (V,)
-    logits = logits[None] if logits.ndim == 1 else logits[-len(target.wanted) :]
+    if logits.ndim == 1:
+        logits = logits[None]
+    else:
+        logits = logits[list(target.places)] if target.places else logits[-len(target.wanted) :]
     if logits.dtype not in EXACT:
         logits = logits.float()
     wanted = target.wanted.to(logits.device)
@@ -166,21 +178,21 @@ def training_step(
     steps: int,
     number: int = 1,
     moments: Mapping[str, Tensor] | None = None,
-    label: int | None = None,
+    wanted: Sequence[int] = (),
 ) -> TrainingStep:
     """Open a step on one example. The subject's own model stays as it is: a copy is trained.
 
     Args:
-        subject: with the output given, or a classifier.
+        subject: with the output given, or an encoder that stands alone.
         optimizer: of the run.
         smoothing: of the target.
         steps: of the whole run; its schedule may depend on it.
         number: of the step, from 1.
         moments: Adam's, from a checkpoint; ``None``: they begin at zero.
-        label: the class, of a classifier.
+        wanted: of such an encoder, the class; or the class or token at each position that is asked for.
     """
     model: Any = copy.deepcopy(subject.model).eval().requires_grad_(True)
-    target, kept = target_of(subject, label), _Kept()
+    target, kept = target_of(subject, wanted), _Kept()
     losses, logits = losses_of(model, target, smoothing, kept)
     losses.mean().backward()  # type: ignore[no-untyped-call]
     trace, gradients = _as_trace(subject, target, kept)
@@ -205,7 +217,7 @@ def training_step(
         number,
         rate,
         norm,
-        optimizer.clip,
+        optimizer,
         {name: _norms(weight, before[name]) for name, weight in model.named_parameters() if weight.grad is not None},
         _updated(subject, model, before, adam, target),
         moments is not None,
@@ -229,7 +241,8 @@ def _names(subject: Subject, target: Target) -> tuple[tuple[str, ...], tuple[str
     """What was fed at the predicted positions, and what was wanted there, as they are read."""
     wanted, fed = target.wanted.tolist(), target.inputs.target
     if fed is None:
-        return subject.source_names, tuple(subject.vocabulary[one] for one in wanted)
+        read = [subject.source_names[place] for place in target.places] or subject.source_names
+        return tuple(read), tuple(subject.vocabulary[one] for one in wanted)
     return tuple(subject.name(fed[0, -len(wanted) :].tolist())), tuple(subject.name(wanted))
 
 
@@ -249,62 +262,4 @@ def _updated(
     name = subject.vocabulary[row] if row < len(subject.vocabulary) else str(row)
     rows = (before[matrix], weight.detach(), weight.grad, state["exp_avg"], state["exp_avg_sq"])
     old, new, gradient, mean, square = (tensor[row].double().cpu().numpy() for tensor in rows)
-    return Updated(matrix, row, name, old, new, gradient, mean, square)
-
-
-def lines(step: TrainingStep, look: Any) -> Iterator[str]:
-    """The whole step, line by line: see :func:`pellucid.explain.terminal.lines`."""
-    from pellucid.explain.terminal import as_text, matches, numbers_of, padded
-
-    right, other = step.smoothed
-    warm = "its means from the last checkpoint" if step.warm else "its means beginning at zero"
-    yield f"training step {step.number}: dropout off, Adam with {warm}"
-    yield f"text: {step.trace.text}"
-    others = step.trace["logits"].shape[-1] - 1
-    yield f"smoothed target: {right:.4f} for what is wanted, {other:.3g} for each of the other {others:,}"
-    yield ""
-    yield f"  {padded('fed', 16)} {padded('wanted', 16)} {'probability':>11} {'loss':>9}"
-    pooled = len(step.fed) != len(step.wanted)
-    for at, wanted in enumerate(step.wanted):
-        fed = "(the whole)" if pooled else step.fed[at]
-        yield f"  {padded(fed, 16)} {padded(wanted, 16)} {step.probabilities[at]:11.4f} {step.losses[at]:9.4f}"
-    yield f"mean loss {step.loss:.4f} nats a token"
-    yield ""
-    yield "gradient of the mean loss at every tap"
-    yield f"  {'tap':<48} {'root mean square':>16} {'largest':>10}"
-    shown = [tap for tap in step.gradients.values() if look.step is None or matches(tap.name, look.step)]
-    for tap in shown:
-        size = float(np.sqrt(np.square(tap.array.astype(np.float64)).mean()))
-        yield f"  {tap.name:<48} {size:16.3e} {np.abs(tap.array).max():10.3e}"
-    if look.step is not None:
-        for tap in shown:
-            yield ""
-            yield f"gradient at {tap.name}"
-            yield from numbers_of(tap, step.trace, look)
-    yield ""
-    clipped = f", scaled down to {step.clip:g}" if step.clip and step.norm > step.clip else ""
-    yield f"norm of the whole gradient {step.norm:.4f}{clipped}; learning rate {step.rate:.3e}"
-    yield f"  {'parameter':<56} {'gradient':>10} {'update':>10}"
-    for name, (gradient, update) in step.weights.items():
-        yield f"  {name:<56} {gradient:10.3e} {update:10.3e}"
-    yield ""
-    yield from _row_lines(step, look, as_text)
-
-
-def _row_lines(step: TrainingStep, look: Any, as_text: Callable[[float], str]) -> Iterator[str]:
-    """The row that was updated, number by number."""
-    one = step.updated
-    fit = max(1, (look.width - 22) // 10)
-    yield f"Adam's update of row {one.row} ({one.name}) of {one.matrix}"
-    if fit < len(one.before):
-        yield f"  showing {fit} of {len(one.before)} columns"
-    rows: Sequence[tuple[str, Array]] = (
-        ("before", one.before),
-        ("gradient g", one.gradient),
-        ("m, mean of g", one.mean),
-        ("v, mean of g^2", one.square),
-        ("update", one.update),
-        ("after", one.after),
-    )
-    for name, numbers in rows:
-        yield f"  {name:<16} " + " ".join(as_text(float(number)).rjust(9) for number in numbers[:fit])
+    return Updated(matrix, row, name, old, new, gradient, mean, square, int(state["step"]))

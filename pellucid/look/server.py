@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -26,6 +27,7 @@ class Server(ThreadingHTTPServer):
         desk: answers.
         port: 0: any that is free; :attr:`url` tells which.
         text: what the page shows first.
+        more: other questions that are answered, by path.
 
     Raises:
         UsageError: the port is taken.
@@ -33,12 +35,15 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, desk: Desk, port: int = 0, text: str | None = None) -> None:
+    def __init__(self, desk: Desk, port: int = 0, text: str | None = None, more: Mapping[str, Answer] | None = None) -> None:
         self.desk, self.text = desk, text
         self.answers: dict[str, Answer] = {
             "/api/trace": desk.trace,
+            "/api/layers": desk.layers,
+            "/api/change": desk.change,
             "/api/table": desk.table,
             "/api/neighbours": desk.neighbours,
+            **(more or {}),
         }
         try:
             super().__init__((ADDRESS, port), _Handler)
@@ -124,7 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
-        self.wfile.write(body)
+        with suppress(ConnectionError):  # the page has gone on to something else
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: the terminal is the user's."""

@@ -144,12 +144,14 @@ def _masked(loaded: Any, text: str) -> Subject:
     tokenizer = loaded.tokenizer
     ids = frame(tokenizer, with_masks(tokenizer, text), loaded.config.model.max_length, "the text")
     vocabulary = _vocabulary(tokenizer, loaded.config.model.target_vocabulary)
-    return _subject(loaded, text, ids, tokenizer.tokens(ids), vocabulary=vocabulary)
+    gaps = tuple(place for place, token in enumerate(ids) if token == tokenizer.mask)
+    return _subject(loaded, text, ids, tokenizer.tokens(ids), vocabulary=vocabulary, asked=gaps)
 
 
 def _tagger(loaded: Any, text: str) -> Subject:
-    ids, _ = in_words(loaded.tokenizer, text.split(), loaded.config.model.max_length)
-    return _subject(loaded, text, ids, loaded.tokenizer.tokens(ids))
+    ids, places = in_words(loaded.tokenizer, text.split(), loaded.config.model.max_length)
+    words = tuple(text.split()[: len(places)])
+    return _subject(loaded, text, ids, loaded.tokenizer.tokens(ids), asked=tuple(places), words=words)
 
 
 def _of_picture(loaded: Any, picture: Any, vocabulary: Sequence[str] | None = None) -> Subject:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from pellucid.model.packed import packed
 from pellucid.model.transformer import DecoderOnly, EncoderDecoder, EncoderOnly
 from pellucid.tasks.framing import AnyTokenizer
 from pellucid.tasks.labels import Labels
-from pellucid.tasks.model_directory import check_vocabularies, load_model, load_tokenizers
+from pellucid.tasks.model_directory import check_vocabularies, load_model, load_tokenizers, read_weights
 
 if TYPE_CHECKING:
     from pellucid.explain.edits import Edit
@@ -70,6 +71,18 @@ class Loaded(Generic[ModelType]):
         """Move and convert the weights."""
         self.model.to(device, dtype)
         return self
+
+    def with_weights(self, path: Path) -> Self:
+        """The same with the weights of a file, such as a checkpoint's; this one stays as it is.
+
+        Raises:
+            ModelError: they are damaged, or of a model of another shape.
+        """
+        other = copy.copy(self)
+        other.model = copy.deepcopy(self.model)
+        other.model.load_state_dict(read_weights(path, self.model))
+        other._prepared = (None, other.model)
+        return other
 
     def compile(self, *beams: int) -> None:
         """Compile the steps of searches so wide (1: greedy search and drawing), or find them compiled in the user's cache.

@@ -219,11 +219,7 @@ def fill(model: nn.Module, directory: Path) -> None:
         pickled = sorted(entry.name for entry in directory.iterdir() if entry.suffix in PICKLED)
         advice = "pickled weights can run code and are never loaded: convert them to safetensors" if pickled else None
         raise ModelError("the weights are missing", where=path, found=", ".join(pickled) or None, advice=advice)
-    try:
-        weights = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ModelError("the weights are damaged", where=path, found=error, advice="copy the model anew") from error
-    _check_weights(model, weights, path)
+    weights = read_weights(path, model)
     # What safetensors gives is mapped from the file, privately: pages are read when they are touched, and writing to a
     # parameter leaves the file alone. The tensors become the parameters as they are, never a second copy of them.
     # (`to_empty` would besides import torch's compiler, for a third of a second.)
@@ -232,6 +228,20 @@ def fill(model: nn.Module, directory: Path) -> None:
         if isinstance(module, SinusoidalPositions):  # computed, not saved
             module.table = torch.empty(module.table.shape)
             module.initialise()
+
+
+def read_weights(path: Path, model: nn.Module) -> dict[str, Tensor]:
+    """The weights in a file, if they are those of a model of this shape.
+
+    Raises:
+        ModelError: they are damaged, or of another shape.
+    """
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError("the weights are damaged", where=path, found=error, advice="copy the model anew") from error
+    _check_weights(model, weights, path)
+    return weights
 
 
 def _check_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,41 +12,37 @@ from pellucid.base.errors import UsageError
 from pellucid.base.files import verify_directory
 from pellucid.data.readers import open_split
 from pellucid.explain.training_step import TrainingStep, training_step
-from pellucid.tasks.explaining import subject_of
-from pellucid.tasks.labels import Labels
-from pellucid.training.checkpoints import newest_progress
+from pellucid.tasks.wanted import Wanted, given_output, hidden_text, refuse_degrees
 
-PAIRS = ("translation", "classification")  # tasks whose examples are a text and what is to be said of it
+ONE_TEXT = ("language_modelling", "masked_lm")  # tasks that learn from a text alone
+PICTURES = ("picture_classification", "captioning")
+LONGEST = 64  # tokens of a language model's example
 
 
-def open_step(loaded: Any, path: Path, given: str | None, output: str | None) -> TrainingStep:
-    """The step that a run would take next on one example.
+def open_step(
+    loaded: Any, path: Path | None, given: str | None = None, output: str | None = None, after: int | None = None
+) -> TrainingStep:
+    """The step that a run would take next on one example, or took after a checkpoint.
 
     Args:
-        loaded: the using side of the run's model; takes on the weights of the newest checkpoint, where there is one.
-        path: of the run, or of a model: then Adam begins anew.
-        given, output: the text and what is to be said; ``None``: the first example that the run was trained on.
+        loaded: the using side of the run's model; it stays as it is: a copy takes on the weights of the checkpoint.
+        path: of the run; of a model, or ``None``: then Adam begins anew.
+        given, output: the text, or the path of a picture, and what is to be said of it; ``None``: the first example that the
+            run was trained on.
+        after: the step of a checkpoint with the state of Adam; ``None``: the newest.
 
     Raises:
-        UsageError: the task has no such examples, or half of one is given.
-        DataError: the training data is not there, or the class is unknown.
+        UsageError: half of an example is given, or the classes are degrees.
+        DataError: the training data is not there, or a class is unknown.
     """
-    config = loaded.config
-    given, output = _example(loaded, given, output)
-    label = None
-    if config.task == "classification":
-        if config.data.labels == "degrees":
-            raise UsageError("degrees are learnt by a loss of their own, which is not opened here", where=path)
-        label = Labels(loaded.labels).id(output)
-        subject = subject_of(loaded, given, output=None, tokens=None, seed=0)
-    else:
-        subject = subject_of(loaded, given, output=output, tokens=None, seed=0)
-    progress, moments, number = newest_progress(path), None, 1
-    if progress is not None and not config.start.lora_rank:
-        checkpoint = max((path / "checkpoints").glob("step-*"))
-        verify_directory(checkpoint)
-        loaded.model.load_state_dict(load_file(checkpoint / "model.safetensors"))
-        moments, number = load_file(checkpoint / "optimizer.safetensors"), progress.step + 1
+    refuse_degrees(loaded)
+    config, moments, number = loaded.config, None, 1
+    kept = sorted((path / "checkpoints").glob("step-*" if after is None else f"step-{after:08d}")) if path else []
+    if kept and not config.start.lora_rank:
+        verify_directory(kept[-1])
+        loaded = loaded.with_weights(kept[-1] / "model.safetensors")
+        moments, number = load_file(kept[-1] / "optimizer.safetensors"), int(kept[-1].name.split("-")[1]) + 1
+    subject, wanted = _example(loaded, given, output, number)
     return training_step(
         subject,
         config.optimizer,
@@ -53,24 +50,28 @@ def open_step(loaded: Any, path: Path, given: str | None, output: str | None) ->
         steps=config.training.steps,
         number=number,
         moments=moments,
-        label=label,
+        wanted=wanted,
     )
 
 
-def _example(loaded: Any, given: str | None, output: str | None) -> tuple[str, str]:
+def _example(loaded: Any, given: str | None, output: str | None, number: int) -> Wanted:
     """What is read, and what is to be said."""
-    task = loaded.config.task
-    if task == "language_modelling":
+    config = loaded.config
+    if config.task in ONE_TEXT:
         if output is not None:
-            raise UsageError("a language model learns from one text: there is no output beside it", where="--output")
-        text = given if given is not None else next(iter(open_split(loaded.config.data, "train", columns=1)))[0]
-        return "", loaded.tokenizer.decode(loaded.tokenizer.encode(text)[: min(loaded.context - 2, 64)])
-    if task not in (*PAIRS, "denoising"):
-        raise UsageError(
-            "training steps of this task are not opened", found=task, expected=", ".join((*PAIRS, "language_modelling"))
-        )
-    if (given is None) != (output is None) or (given is None and task == "denoising"):
+            raise UsageError("such a model learns from one text: there is no output beside it", where="--output")
+        text = given if given is not None else next(iter(open_split(config.data, "train", columns=1)))[0]
+        if config.task == "masked_lm":
+            return hidden_text(loaded, text, number)
+        tokens = loaded.tokenizer.encode(text)[: min(loaded.context - 2, LONGEST)]
+        return given_output(loaded, "", loaded.tokenizer.decode(tokens))
+    if (given is None) != (output is None) or (given is None and config.task == "denoising"):
         raise UsageError("a training step needs a text and what is to be said of it", expected="TEXT and --output")
-    if given is None or output is None:
-        given, output = next(iter(open_split(loaded.config.data, "train")))
-    return given, output
+    if given is not None and output is not None:
+        return given_output(loaded, given, output)
+    if config.task in PICTURES:
+        pictures, texts = loaded.open_split("train")
+        subject, wanted = given_output(loaded, pictures[0], texts[0])
+        return replace(subject, text=f"picture 0 of the training data: {texts[0]}"), wanted
+    given, output = next(iter(open_split(config.data, "train")))
+    return given_output(loaded, given, output)

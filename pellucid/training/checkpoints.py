@@ -157,6 +157,16 @@ class Checkpoints:
         )
 
 
+def kept_weights(run: Path) -> dict[int, Path]:
+    """The weights that a run keeps, by step: their running average where there is one, since that becomes the model."""
+    checkpoints = run / "checkpoints"
+    found = {int(path.stem.split("-")[1]): path for path in checkpoints.glob("weights-*.safetensors")}
+    for path in checkpoints.glob("step-*"):
+        average = path / "average.safetensors"
+        found[int(path.name.split("-")[1])] = average if average.exists() else path / "model.safetensors"
+    return dict(sorted(found.items()))
+
+
 def newest_progress(run: Path) -> Progress | None:
     """Where the run in a directory stands; ``None``: it has no checkpoint."""
     newest = max((run / "checkpoints").glob("step-*"), default=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from dataclasses import replace
 from typing import Any
@@ -11,14 +12,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small import DECODER, ENCODER_DECODER, END, PICTURES, V, inputs, make, name, subject
+from small import DECODER, ENCODER, ENCODER_DECODER, END, PICTURES, V, ids, inputs, make, name, subject
 from torch import Tensor
 
 from pellucid.base.config import HeadConfig, OptimizerConfig, StackConfig
 from pellucid.base.errors import UsageError
+from pellucid.explain.step_told import as_tree, lines
 from pellucid.explain.subject import Subject
 from pellucid.explain.terminal import Look
-from pellucid.explain.training_step import Target, TrainingStep, lines, losses_of, target_of, training_step
+from pellucid.explain.training_step import Target, TrainingStep, losses_of, target_of, training_step
 from pellucid.training.loss import smoothed_cross_entropy
 
 ADAM = OptimizerConfig(schedule="constant", learning_rate=0.01, warmup=0, clip=0.0, weight_decay=0.0)
@@ -27,6 +29,7 @@ CONFIGS: dict[str, Any] = {
     "post": SHALLOW,
     "pre": replace(SHALLOW, norm="pre", norm_kind="rms", activation="swiglu"),
     "decoder": replace(DECODER, decoder=StackConfig(2, 2, 16), positions="rotary", activation="gelu"),
+    "tags": replace(ENCODER, encoder=StackConfig(1, 3, 20), activation="gelu", target_vocabulary=4),
     "classes": replace(
         PICTURES, encoder=StackConfig(1, 3, 20), activation="silu", head=HeadConfig(pool="class", transform="norm")
     ),
@@ -39,6 +42,9 @@ def asked(config: Any, dtype: torch.dtype = torch.float64) -> Subject:
         found = subject(make(config, dtype), config)
         assert found.writing is not None
         return replace(found, writing=replace(found.writing, given=GIVEN))
+    if config.head.pool == "none":
+        some = tuple(name(ids(7)[0].tolist()))
+        return Subject(make(config, dtype), config, "words", ids(7), some, name, ("a", "b", "c", "d"), asked=(1, 3, 4))
     pixels = inputs(config).source
     assert pixels is not None
     names = tuple(f"p{number}" for number in range(7))
@@ -46,15 +52,20 @@ def asked(config: Any, dtype: torch.dtype = torch.float64) -> Subject:
 
 
 def opened(config: Any, smoothing: float = 0.1, optimizer: OptimizerConfig = ADAM, **options: Any) -> TrainingStep:
-    label = 2 if config.architecture == "encoder" else None
-    return training_step(asked(config), optimizer, smoothing=smoothing, steps=100, label=label, **options)
+    given = asked(config)
+    return training_step(given, optimizer, smoothing=smoothing, steps=100, wanted=wanted(given), **options)
+
+
+def wanted(given: Subject) -> list[int]:
+    """A class, or one for each position that is asked for."""
+    return [] if given.writing is not None else [2, 0, 3] if given.asked else [2]
 
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_gradients_are_those_of_finite_differences(config: str) -> None:
     """At every tap, along a random direction: what the loss gains when the tap is moved a little to either side."""
     step, given = opened(CONFIGS[config]), asked(CONFIGS[config])
-    target = target_of(given, 2 if given.writing is None else None)
+    target = target_of(given, wanted(given))
     generator = torch.Generator().manual_seed(6)
     unreached = {at for at, tap in step.trace.taps.items() if tap.array.dtype == bool} | {"probs"}
     unreached |= {at for at in step.trace if at.endswith("embed.positions") and CONFIGS[config].positions == "sinusoidal"}
@@ -82,10 +93,10 @@ def difference(given: Subject, target: Target, at: str, direction: Tensor, littl
 @pytest.mark.parametrize("config", CONFIGS)
 def test_the_loss_is_the_one_of_training(config: str) -> None:
     given, step = asked(CONFIGS[config]), opened(CONFIGS[config])
-    target = target_of(given, 2 if given.writing is None else None)
+    target = target_of(given, wanted(given))
 
     def readout(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        x = x[0][-len(target.wanted) :] if x.ndim == 3 else x
+        x = x[0][list(target.places) or slice(-len(target.wanted), None)] if x.ndim == 3 else x
         return smoothed_cross_entropy(x, weight, target.wanted, 0.1, bias)
 
     arguments = [some for some in (target.inputs.source, target.inputs.target) if some is not None]
@@ -94,7 +105,8 @@ def test_the_loss_is_the_one_of_training(config: str) -> None:
     right, other = step.smoothed
     size = step.trace["logits"].shape[-1]
     assert right + (size - 1) * other == pytest.approx(1.0)
-    logs = torch.log_softmax(torch.from_numpy(np.atleast_2d(step.trace["logits"].array)[-len(target.wanted) :]), -1)
+    rows = list(target.places) or slice(-len(target.wanted), None)
+    logs = torch.log_softmax(torch.from_numpy(np.atleast_2d(step.trace["logits"].array)[rows]), -1)
     smoothed = torch.full_like(logs, other).scatter(1, target.wanted[:, None], right)
     np.testing.assert_allclose(step.losses, -(smoothed * logs).sum(1).numpy(), rtol=1e-12)
     np.testing.assert_allclose(step.probabilities, logs.exp().gather(1, target.wanted[:, None])[:, 0].numpy(), rtol=1e-12)
@@ -177,3 +189,17 @@ def test_it_is_told_line_by_line() -> None:
     one = "\n".join(lines(step, Look(width=90, step="cross_attn.weights")))
     assert "gradient at decoder.layers.0.cross_attn.weights" in one
     assert "encoder.embed.out" not in one
+
+
+def test_as_a_tree_it_has_the_same_numbers() -> None:
+    step = opened(CONFIGS["tags"])
+    tree = json.loads(json.dumps(as_tree(step), allow_nan=False))
+    assert (tree["fed"], tree["wanted"]) == (list(step.fed), ["c", "a", "d"])
+    assert step.fed == tuple(step.trace.names["source"][at] for at in (1, 3, 4))
+    np.testing.assert_allclose(tree["losses"], step.losses)
+    assert tree["smoothing"] == {"share": 0.1, "wanted": 0.925, "other": 0.025, "outputs": 4}
+    assert [one["name"] for one in tree["taps"]] == list(step.gradients)
+    largest = {one["name"]: one["largest"] for one in tree["taps"]}
+    assert largest["logits"] == pytest.approx(np.abs(step.gradients["logits"].array).max())
+    np.testing.assert_allclose(np.array(tree["updated"]["before"]) + tree["updated"]["update"], tree["updated"]["after"])
+    assert tree["updated"]["steps"] == 1

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from pellucid import load
 from pellucid.look.desk import Desk
+from pellucid.look.others import Others
 from pellucid.look.server import Server
 from pellucid.tasks.translator import Translator
 from tests.look.looking import Looking
@@ -69,7 +70,8 @@ def exported(translator: Translator, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def served(learnt: Path) -> Iterator[str]:
     """The address of a server with the model."""
-    with Server(Desk(load(learnt))) as server:
+    desk = Desk(load(learnt), learnt)
+    with Server(desk, more=Others(desk, learnt).answers) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.url
         server.shutdown()

@@ -31,7 +31,7 @@ class Size:
 SIZES: dict[Effort, Size] = {
     "smallest": Size(9, 8, 2, 2),
     "quick": Size(257, 64, 8, 5),
-    "full": Size(1025, 128, 64, 10),
+    "full": Size(1025, 128, 16, 10),
 }
 
 

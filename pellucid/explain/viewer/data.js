@@ -103,7 +103,11 @@ async function asked(path, question = undefined) {
 
 /** A trace that the server made. */
 async function served(question) {
-  const manifest = await (await asked("/api/trace", question)).json();
+  return ofServer(await (await asked("/api/trace", question)).json());
+}
+
+/** A trace that is told by the server, which has its numbers. */
+function ofServer(manifest) {
   return new Trace(manifest, async (kind, name) => {
     const query = new URLSearchParams({ trace: manifest.id, kind, name });
     return (await asked(`/api/numbers?${query}`)).arrayBuffer();

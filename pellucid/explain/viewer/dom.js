@@ -65,6 +65,11 @@ function visible(name) {
   return name === "" ? "(empty)" : name.replace(/ /g, "␣").replace(/\n/g, "↵").replace(/\t/g, "⇥");
 }
 
+/** A token as it is read, where one output may be for the whole: then nothing is named. */
+function readAs(name) {
+  return name === "" ? "(the whole)" : visible(name);
+}
+
 /** Red, green and blue of a number between ends: white at zero, blue above it, orange below. What is no number is grey. */
 function colour(value, most) {
   if (!Number.isFinite(value)) return [225, 225, 225];
@@ -96,8 +101,8 @@ function choice(label, value, options, change) {
   return el("label", { class: "field" }, el("span", {}, label), chosen);
 }
 
-/** A slider with its label and its number. The change counts while it is dragged. */
-function slider(label, value, { min, max, step, text = String }, change) {
+/** A slider with its label and its number. The change counts while it is dragged, or, of a `late` one, when it is let go. */
+function slider(label, value, { min, max, step, text = String, late = false }, change) {
   const output = el("output", {}, text(value));
   const input = el("input", {
     type: "range", min, max, step, value, "data-key": `slider ${label}`, "aria-valuetext": text(value),
@@ -105,10 +110,17 @@ function slider(label, value, { min, max, step, text = String }, change) {
       const now = Number(event.target.value);
       output.textContent = text(now);
       event.target.setAttribute("aria-valuetext", text(now));
-      change(now);
+      if (!late) change(now);
     },
+    onchange: (event) => { if (late) change(Number(event.target.value)); },
   });
   return el("label", { class: "field" }, el("span", {}, label), input, output);
+}
+
+/** A bar beside a number: as long as the number is large, at most as long as `most`. */
+function barOf(value, most = 1) {
+  const share = Number.isFinite(value) && most > 0 ? Math.max(0, Math.min(value / most, 1)) : 0;
+  return el("span", { class: "span-of", "aria-hidden": "true", style: `width:${(100 * share).toFixed(2)}%` });
 }
 
 /** A box whose contents may be larger than it; the keyboard can reach and scroll it. */
@@ -118,6 +130,24 @@ function scrolling(...children) {
 
 function button(text, press, attributes = {}) {
   return el("button", { type: "button", "data-key": `button ${text}`, onclick: press, ...attributes }, text);
+}
+
+/** Rows of a name, a bar as long as its share, and the share: [name, share] pairs. A name is text or an element. */
+function bars(caption, rows, attributes = {}) {
+  return el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption, ...attributes }, el("table", { class: "plain shares" }, el("caption", {}, caption),
+    rows.map(([name, share]) => el("tr", {}, el("th", { scope: "row", dir: "auto" }, name),
+      el("td", { class: "bar", "aria-hidden": "true" }, el("span", { style: `width:${(100 * Math.min(Math.max(share, 0), 1)).toFixed(2)}%` })),
+      el("td", { class: "digits", "data-value": share }, shown(share))))));
+}
+
+/** A table of texts and elements. A column whose head ends in "#" holds numbers, which are numbers in `rows`. */
+function table(caption, heads, rows, attributes = {}) {
+  const digits = heads.map((head) => head.endsWith("#"));
+  const cell = (value, at) => (at === 0 ? el("th", { scope: "row", dir: "auto" }, value)
+    : digits[at] ? el("td", { class: "digits", "data-value": value }, typeof value === "number" ? shown(value) : value) : el("td", { dir: "auto" }, value));
+  return el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption, ...attributes }, el("table", { class: "plain" }, el("caption", {}, caption),
+    el("thead", {}, el("tr", {}, heads.map((head, at) => (head ? el("th", { scope: "col", class: digits[at] ? "right" : null }, head.replace("#", "")) : el("td"))))),
+    el("tbody", {}, rows.map((row) => el("tr", {}, row.map(cell))))));
 }
 
 /** Say something to those who listen. */

@@ -5,7 +5,7 @@ const WORDS = new Set(["softmax", "concat", "mean", "var", "activation", "gain",
 
 /** A <math> element. The notation: ^ and _ take the next word or parenthesis, sqrt(...) is a root, the rest is read in order. */
 function formula(text) {
-  const tokens = text.match(/\.\.|[A-Za-z]+'?|\d+|\S/g) ?? [];
+  const tokens = text.match(/\.\.|\p{L}+'?|\d+|\S/gu) ?? [];
   let next = 0;
 
   function group(closing) {
@@ -39,13 +39,13 @@ function formula(text) {
       return math("msqrt", group(")"));
     }
     if (token === "(") return math("mrow", parenthesis("("), group(")"), parenthesis(")"));
-    if (token === "[") return math("mrow", math("mo", "["), group("]"), math("mo", "]"));
+    if (token === "[") return math("mrow", parenthesis("["), group("]"), parenthesis("]"));
     if (/^\d/.test(token)) return math("mn", token);
     if (token === "-") return math("mo", "−");
     if (token === "..") return math("mo", "…");
     if (WORDS.has(token)) return math("mtext", ` ${token} `);
     if (token.endsWith("'")) return math("mrow", math("mi", token.slice(0, -1)), math("mtext", "′"));
-    return /^[A-Za-z]/.test(token) ? math("mi", token) : math("mo", token);
+    return /^\p{L}/u.test(token) ? math("mi", token) : math("mo", token);
   }
 
   function parenthesis(text_) {

@@ -8,11 +8,10 @@ const ROWS = 64; // rows of numbers
  *
  * numbers: of two axes. tap, head: where it is from; head null where there are none. rows, columns: labels, or null.
  * about: what it is, for those who listen. pick(row, column): a cell was chosen; default: it becomes "this number".
- * Each cell holds data-row and data-column, so that it can be compared with the tap.
+ * most: the size of the darkest. Each cell holds data-row and data-column, so that it can be compared with the tap.
  */
-function matrix(numbers, { tap = "", head = null, rows = null, columns = null, about = "", axes = ["row", "column"], pick = null, wide = COLUMNS } = {}) {
+function matrix(numbers, { tap = "", head = null, rows = null, columns = null, about = "", axes = ["row", "column"], pick = null, wide = COLUMNS, most = largest(numbers.data) } = {}) {
   const [height, width] = numbers.shape;
-  const most = largest(numbers.data);
   const figure = el("figure", { class: "matrix" });
   const index = (row, column) => [...(head === null ? [] : [head]), ...(numberOfAxes(tap) === 1 ? [] : [row]), column];
   const chosen = pick ?? ((row, column) => state.go({ number: `${tap}:${index(row, column)}` }));

@@ -1,6 +1,5 @@
 // Attention: maps from scores to weights, lines from token to token, all heads side by side, and what each of them looks like.
 
-const KINDS = { cross: "cross-attention", encoder: "encoder self-attention", decoder: "decoder self-attention" };
 const STAGES = ["scores", "scaled", "bias", "mask", "masked", "weights"];
 const LINES = 64; // tokens on either side of the lines
 const LOOKS = 0.5; // mean share from which a head is said to look like something
@@ -11,16 +10,8 @@ VIEWS.attention = {
   available: (trace) => homesOf(trace).length > 0,
 
   async show(trace, place) {
-    const homes = homesOf(trace);
-    const kinds = Object.keys(KINDS).filter((kind) => homes.some((home) => kindOf(home) === kind));
-    const kind = kinds.includes(state.all().kind) ? state.all().kind : kinds[0];
-    const mine = homes.filter((home) => kindOf(home) === kind);
-    const layer = state.number("layer", mine.length, mine.length - 1);
-    const home = mine[layer];
+    const { home, homes: mine, kind, layer, head, controls } = chosenHead(trace);
     const all = await Promise.all(mine.map((one) => trace.array(`${one}.weights`)));
-    const heads = all[layer].shape[0];
-    const asked_ = state.all().head ?? "0";
-    const head = ["mean", "max"].includes(asked_) ? asked_ : state.number("head", heads);
     const stages = STAGES.filter((stage) => trace.has(`${home}.${stage}`));
     const stage = ["mean", "max"].includes(head) ? "weights" : stages.includes(state.all().stage) ? state.all().stage : "weights";
     const tap = trace.taps.get(`${home}.weights`);
@@ -29,10 +20,7 @@ VIEWS.attention = {
     const query = state.all().query === undefined ? null : state.number("query", queries.length);
     place.append(
       el("div", { class: "steps" },
-        choice("Which", kind, kinds.map((one) => [one, KINDS[one]]), (one) => state.go({ kind: one, layer: null, query: null, number: null })),
-        choice("Layer", layer, mine.map((_, at) => [at, `layer ${at}`]), (at) => state.go({ layer: at, number: null })),
-        choice("Head", head, [...Array.from({ length: heads }, (_, at) => [at, `head ${at}`]), ["mean", "mean of the heads"], ["max", "largest of the heads"]],
-          (at) => state.go({ head: at, number: null })),
+        controls,
         choice("Step", stage, stages.map((one) => [one, one]), (one) => state.go({ stage: one, number: null }))),
       el("p", { class: "sentence" }, sentenceOf(weights, queries, keys, query)),
       el("div", { class: "beside" },
@@ -42,32 +30,6 @@ VIEWS.attention = {
       grid(all, mine, kind, layer, head, queries, keys));
   },
 };
-
-function homesOf(trace) {
-  return trace.list.map((tap) => tap.name).filter((name) => /_attn\.weights$/.test(name)).map((name) => name.replace(/\.weights$/, ""));
-}
-
-function kindOf(home) {
-  return home.endsWith("cross_attn") ? "cross" : home.split(".")[0];
-}
-
-function namesOf(trace, tap, axis) {
-  return trace.labels(tap, axis) ?? Array.from({ length: tap.shape.at(axis) }, (_, at) => String(at));
-}
-
-/** One head of (H, T, S), or what becomes of all of them together. */
-function overHeads(weights, head) {
-  if (!["mean", "max"].includes(head)) return weights.matrix(head);
-  const [heads, rows, columns] = weights.shape;
-  const data = new Float32Array(rows * columns);
-  for (let place = 0; place < data.length; place++) {
-    for (let at = 0; at < heads; at++) {
-      const value = weights.data[at * data.length + place];
-      data[place] = head === "mean" ? data[place] + value / heads : Math.max(data[place], value);
-    }
-  }
-  return new Numbers(data, [rows, columns]);
-}
 
 async function mapOf(trace, home, stage, head, weights, queries, keys) {
   const together = ["mean", "max"].includes(head);
@@ -152,10 +114,10 @@ function portrait(weights, queries, keys, kind) {
 }
 
 function grid(all, homes, kind, layer, head, queries, keys) {
-  const rows = homes.map((home, at) => el("tr", {}, el("th", { scope: "row" }, `layer ${at}`),
+  const rows = homes.map((home, at) => el("tr", {}, el("th", { scope: "row" }, `layer ${layerOf(home)}`),
     Array.from({ length: all[at].shape[0] }, (_, one) => {
       const weights = all[at].matrix(one);
-      const about = `layer ${at}, head ${one}: ${looksLike(measures(weights, keys, kind !== "cross"))}`;
+      const about = `layer ${layerOf(homes[at])}, head ${one}: ${looksLike(measures(weights, keys, kind !== "cross"))}`;
       const here = at === layer && String(one) === String(head);
       return el("td", {}, el("a", { href: state.link({ layer: at, head: one, number: null }), "aria-label": about, title: about, "aria-current": here ? "true" : null }, heat(weights, 1, "thumb")));
     })));

@@ -23,7 +23,7 @@ VIEWS.beam = {
       el("p", {}, writing.way(trace), " ", scoring(trace)),
       result(trace, nodes),
       el("p", { class: "hint" }, "Choose a token for its numbers; choose it once more to see the attention of its text. Arrow keys walk the tree: left to what it goes on from, right to what goes on from it, up and down within the step."),
-      el("div", { class: "scroll whole", "data-keep": "tree", "data-left": chosen ? Math.max(0, (chosen.step - 1) * ACROSS) : 0 }, picture(trace, nodes, chosen, dropped)),
+      picture(trace, nodes, chosen, dropped),
       legend(nodes),
       chosen ? details(trace, chosen) : null,
       stepTable(trace, nodes),
@@ -157,7 +157,8 @@ function picture(trace, nodes, chosen, dropped) {
   const folded = columns.some((mine, column) => count(column) > mine.length)
     ? el("p", { class: "hint" }, dropped ? `Drawn: at most ${WIDEST} candidates of a step; “and n more” stands for the others, which are in the table below.` : "“And n more” stands for those that were dropped at once; they are in the table below.") : null;
   svg.addEventListener("keydown", (event) => walk(event, nodes, at, columns));
-  return [svg, cut, folded];
+  const left = chosen ? Math.max(0, (chosen.step - 1) * ACROSS) : 0;
+  return [el("div", { class: "scroll whole", "data-keep": "tree", "data-left": left }, svg), cut, folded];
 }
 
 /** The hatching of what was dropped. */
@@ -257,7 +258,7 @@ function toAttention(trace, node) {
   const query = Math.min(trace.writing.prompt - 1 + reads, isWritten(trace, node) ? rows - 1 : Infinity);
   const there = { view: "attention", query, number: null };
   if (isWritten(trace, node)) return { changes: there, query };
-  if (!view.live) return { reason: `This text is no beginning of the output, so its attention is not in this file: ${writing.OFFLINE.replace("this file has no model behind it: ", "")}.` };
+  if (!view.live) return { reason: `This text is no beginning of the output, so its attention is not in this file: open the model with pellucid look.` };
   return { changes: { ...writing.force(lineage(node).map((one) => one.token)), ...there }, query };
 }
 

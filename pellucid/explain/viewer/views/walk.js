@@ -22,7 +22,7 @@ VIEWS.walk = {
         el("p", {}, `${tap.sentence}: `, tap.axes.map((axis, number) => `${tap.shape[number]} ${axis}`).join(" × ")),
         asksLine(tap), await inputsOf(trace, tap), await outputOf(trace, tap))),
     ];
-    if (wanted < 0) parts.unshift(tokenTable(trace));
+    if (wanted < 0) parts.unshift(await pictureRead(trace), tokenTable(trace));
     filled(place, {}, parts);
     announce(`step ${at + 1} of ${steps.length}: ${tap.name}`);
   },
@@ -40,6 +40,14 @@ function press(text) {
 function asksLine(tap) {
   if (tap.axes.at(-1) !== "key") return null;
   return el("p", { class: "hint" }, "Rows: the query, which asks. Columns: the key, which is asked.");
+}
+
+/** The picture that the model was given, with the squares that are its positions. */
+async function pictureRead(trace) {
+  const { patch } = trace.model.picture ?? { patch: 0 };
+  if (!patch || trace.inputs.source === undefined) return null;
+  return el("section", {}, el("h3", {}, "Picture to squares to numbers"), el("figure", { class: "picture" }, pictureOf(await trace.array("inputs.source"), patch),
+    el("figcaption", { class: "hint" }, `The picture, ${BRIGHTNESS}. Each square of ${patch} × ${patch} pixels is a position, named by row and column from 0.`)));
 }
 
 /** What the model was given: tokens and their numbers. */

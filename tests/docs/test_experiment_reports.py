@@ -1,4 +1,4 @@
-"""The reports in docs/experiments, and the page that lists them, made by ``python -m tests.docs.test_experiments --write``."""
+"""The reports in docs/experiments, and the page that lists them: ``python -m tests.docs.test_experiment_reports --write``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ without `--quick` networks are larger, seeds more, and it takes up to an hour.
 | experiment | claim | verdict |
 | --- | --- | --- |
 """
-BELOW = "\nMade from the reports by `python -m tests.docs.test_experiments --write`; changes by hand are lost.\n"
+BELOW = "\nMade from the reports by `python -m tests.docs.test_experiment_reports --write`; changes by hand are lost.\n"
 
 
 def part(report: Path, heading: str) -> str:
