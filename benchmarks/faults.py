@@ -464,6 +464,7 @@ def limit_files(size: int) -> Prepare:
 
 def without_privileges() -> None:
     """What an administrator may do is given up for files: the system then minds who may write."""
+    "".encode("utf-8-sig")  # imported now: the libraries themselves may lie where only an administrator reads
     if os.geteuid() == 0:
         libc = ctypes.CDLL(None, use_errno=True)
         libc.setfsgid(65534)

@@ -160,9 +160,10 @@ def file_limit(directory: Path, scale: float) -> Row:
 
 def read_only(directory: Path, scale: float) -> Row:
     """Directories that may not be written to, by a process without the privileges of an administrator."""
-    runs, tally = Runs(directory), Tally()
+    tally = Tally()
     with tempfile.TemporaryDirectory() as outside:  # that others may enter, unlike the directories of tests
         os.chmod(outside, 0o755)
+        runs = Runs(Path(outside))
         for number, name in enumerate((".", "run", "run/checkpoints")):
             run = Path(outside) / str(number) / "run"
             closed = run.parent / name
