@@ -8,7 +8,7 @@ from pathlib import Path
 from pellucid.base import runtime
 from pellucid.base.config import RunConfig
 from pellucid.base.errors import UsageError
-from pellucid.base.files import locked, write_atomically
+from pellucid.base.files import locked, sweep, write_atomically
 from pellucid.base.progress import say
 from pellucid.base.recipe import read, to_dict, to_yaml
 from pellucid.model.build import build_any, initialise
@@ -43,6 +43,9 @@ def train(config: RunConfig, directory: Path) -> None:
     """
     directory.mkdir(parents=True, exist_ok=True)
     with locked(directory):
+        for place in (directory, directory / "data", directory / "model"):
+            if place.is_dir():
+                sweep(place)  # what a killed process left half-written
         config = _settled(config, directory)
         runtime.keep_memory()
         runtime.apply(config.runtime)
