@@ -118,7 +118,7 @@ class Runs:
             orphans = False
         taken = [line.removeprefix(TAKEN) for line in lines if line.startswith(TAKEN)]
         with run.with_suffix(".examples").open("a") as file:
-            file.writelines(taken)
+            file.writelines(["begins\n", *taken])
         steps = [int(line.split()[0]) for line in taken]
         said = "".join(line for line in lines if not line.startswith(TAKEN))
         return Ended(code, said, orphans, steps[-1] if steps else 0)
@@ -168,13 +168,15 @@ def outcome(run: Path) -> dict[str, str]:
         position.pop("seconds")
         found[path.relative_to(run).as_posix()] = json.dumps(position, sort_keys=True)
     steps: dict[str, list[str]] = {}
-    last = 0
+    fresh = False
     for line in run.with_suffix(".examples").read_text().splitlines():
         step, _, numbers = line.partition(" ")
-        if int(step) < last or (int(step) == last and len(steps[step]) == 2):  # a step done again after a kill
-            for again in [name for name in steps if int(name) >= int(step)]:
-                del steps[again]
-        last = int(step)
+        if line == "begins":
+            fresh = True
+            continue
+        if fresh:  # what an earlier process did from this step on was lost with it
+            steps = {name: taken for name, taken in steps.items() if int(name) < int(step)}
+            fresh = False
         steps.setdefault(step, []).append(numbers)
     found["examples"] = sha256(json.dumps(steps).encode()).hexdigest()
     found["steps"] = str(len(steps))

@@ -32,6 +32,35 @@ RESULTS = ROOT / "benchmarks" / "results" / "reliability.json"
 PAGE = ROOT / "docs" / "reliability.md"
 
 
+INTRODUCTION = """# Reliability
+
+<!-- Made by `python -m benchmarks.reliability` from what it measured; changes by hand are lost. -->
+
+What goes wrong with runs is made to go wrong: real processes are killed, stopped and starved, and what is left of them is
+compared with a run that nothing disturbed. The runs are tiny, with dropout, accumulated batches, a moving average and averaged
+checkpoints. `python -m benchmarks.reliability --only NAME` repeats a row; a few trials of each are among the tests
+(`tests/tasks/test_faults.py`), all of them under `pytest -m slow`.
+"""
+
+ENDING = """
+Beside these, in the tests:
+
+| fault | what holds | test |
+|---|---|---|
+| crash or refusal at any operation of writing | old or new, never a part | `tests/base/test_files.py` |
+| data changed or cut short since the run began | refused, with both counts | `tests/tasks/test_damaged_runs.py` |
+| prepared tokens damaged | prepared anew from the same data | `tests/tasks/test_damaged_runs.py` |
+| the position or the record of a run damaged | named, with the line | `tests/tasks/test_damaged_runs.py` |
+| pickles, lying headers, absurd sizes, endless files | nothing executed, exit code 4 | `tests/cli/test_damaged_models.py` |
+| foreign directories with links out of them, wrong indexes, pickles | refused | `tests/exchange/test_checkpoint.py` |
+| any bytes as a recipe, any JSON as a configuration | read or refused in words | `tests/base/test_recipe.py` |
+| models written by earlier format versions | same logits | `tests/golden/test_golden.py` |
+
+What is not promised: a second Ctrl-C, a kill and a power cut lose the steps since the last checkpoint (`checkpoints.every`).
+A run whose folder `data` was deleted is prepared from whatever the corpus then holds.
+"""
+
+
 @dataclass
 class Row:
     """What one experiment found."""
@@ -345,7 +374,13 @@ def run(name: str, scale: float = 1.0) -> Row:
 
 def page(rows: dict[str, Any]) -> str:
     """docs/reliability.md."""
-    return ""
+    lines = [INTRODUCTION, "| fault | what must hold | held | seen | repeat |", "|---|---|--:|---|---|"]
+    for name in EXPERIMENTS:
+        if name in rows:
+            row = rows[name]
+            cells = row["fault"], row["promise"], f"{row['held']} of {row['of']}", row["seen"], f"`--only {name}`"
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n" + ENDING
 
 
 def main() -> None:
@@ -360,6 +395,7 @@ def main() -> None:
             rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
             rows[name] = asdict(row) | {"measured on": machine.describe()}
             RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+            PAGE.write_text(page(rows))
     os._exit(0)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from pellucid.base import runtime
 from pellucid.base.config import RunConfig
 from pellucid.base.errors import UsageError
-from pellucid.base.files import locked, write_atomically
+from pellucid.base.files import locked, sweep, write_atomically
 from pellucid.base.progress import say
 from pellucid.base.recipe import read, to_dict, to_yaml
 from pellucid.model.build import build_any, initialise
@@ -70,6 +70,9 @@ def _held(directory: Path, ranks: Ranks) -> Iterator[None]:
         return
     directory.mkdir(parents=True, exist_ok=True)
     with locked(directory):
+        for place in (directory, directory / "data", directory / "model"):
+            if place.is_dir():
+                sweep(place)  # what a killed process left half-written
         yield
 
 

@@ -93,12 +93,13 @@ class Checkpoints:
                 save_file(average, aside / "average.safetensors")
             (aside / "progress.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
-        publish_directory(build, target)
         kept_for_averaging = planned and self.config.average > 1
         kept_for_later = self.config.keep_every and progress.step % self.config.keep_every == 0
         if kept_for_averaging or kept_for_later:
             shown = weights if average is None else average
+            # First, since a run that goes on from this checkpoint does not come by here again: it would average others.
             write_atomically(self._weights_file(progress.step), save_weights(shown))
+        publish_directory(build, target)
         self._remove_old(progress)
 
     def latest(self) -> Checkpoint | None:

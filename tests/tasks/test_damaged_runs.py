@@ -17,6 +17,7 @@ from pellucid.base.config import CheckpointConfig, RunConfig
 from pellucid.base.errors import DataError, ModelError
 from pellucid.base.recipe import read
 from pellucid.tasks.train import train
+from pellucid.training import checkpoints
 from pellucid.training.averaging import average
 from pellucid.training.checkpoints import Checkpoints, newest_progress
 from pellucid.training.record import read_rows
@@ -140,3 +141,25 @@ def test_prepared_tokens_that_are_damaged_are_prepared_anew(
     assert "preparing the split train anew" in capsys.readouterr().err
     files = [tmp_path / name / "checkpoints" / "step-00000010" / "model.safetensors" for name in ("whole", "damaged")]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_killed_when_a_checkpoint_has_just_appeared_the_average_is_the_same(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is averaged at the end must be there as soon as the checkpoint is: a run that goes on from it comes by only once."""
+    config = replace(config, training=replace(config.training, steps=15, validate_every=0))
+    train(config, tmp_path / "whole")
+    publish = checkpoints.publish_directory
+
+    def killed(build: Callable[[Path], None], path: Path) -> None:
+        publish(build, path)
+        if path.name == "step-00000010":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints, "publish_directory", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "killed")
+    monkeypatch.undo()
+    train(config, tmp_path / "killed")
+    models = [tmp_path / name / "model" / "model.safetensors" for name in ("whole", "killed")]
+    assert models[0].read_bytes() == models[1].read_bytes()

@@ -30,13 +30,13 @@ def test_a_loss_that_climbs_is_noticed() -> None:
     assert steps_until_stopped([3.0 + number for number in range(60)]) == 10
 
 
-def test_what_is_raised_says_what_to_do() -> None:
-    watch = Watch(RunConfig(training=TrainingConfig(divergence=2.0)), Progress(first_loss=1.0))
+def test_what_to_change_is_named() -> None:
+    watch = Watch(RunConfig(), Progress(step=10, first_loss=3.0))
     for _ in range(9):
-        watch.look_at(50.0)
-    with pytest.raises(DivergedError, match=r"optimizer\.learning_rate") as found:
-        watch.look_at(50.0)
-    assert found.value.exit_code == 5
+        watch.look_at(6.1)
+    with pytest.raises(DivergedError, match=r"optimizer\.learning_rate, now 1") as stopped:
+        watch.look_at(6.1)
+    assert stopped.value.exit_code == 5
 
 
 def test_the_mean_of_ten_steps_decides() -> None:
