@@ -14,6 +14,7 @@ from typing import Any
 import pellucid.model
 
 PACKAGE = "pellucid_without_taps"
+AS_THEY_ARE = "pellucid.model.recurrent"  # who looks at a recurrent network gets a loop of its own, in place of torch's layers
 HOLDERS = {"tap", "inside", "norm_tap"}  # names that hold a tap
 
 
@@ -62,7 +63,7 @@ class _Strip(ast.NodeTransformer):
     def visit_ImportFrom(self, node: ast.ImportFrom) -> Any:
         if node.module == "pellucid.base.taps":
             return None
-        if node.module and node.module.startswith("pellucid.model"):
+        if node.module and node.module.startswith("pellucid.model") and not node.module.startswith(AS_THEY_ARE):
             node.module = node.module.replace("pellucid.model", PACKAGE)
         return node
 

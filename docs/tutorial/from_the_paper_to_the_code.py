@@ -86,6 +86,11 @@ print()
 assert through_steps < 1e-3 * direct  # at a distance of 40
 
 # %% [markdown]
+# The networks that were replaced are here, too, behind the same commands (`architecture: lstm`): one step in
+# `pellucid/model/recurrent.py`, encoders, decoders and their attention in `pellucid/model/recurrent_stacks.py`, whole models in
+# `pellucid/model/recurrent_models.py`.
+
+# %% [markdown]
 # ## Section 3. The architecture (Figure 1)
 #
 # An encoder turns the source $x_1 \dots x_S$ into vectors. A decoder writes the target one token at a time and takes in what

@@ -50,6 +50,23 @@ def write_atomically(path: str | Path, data: bytes | Callable[[BinaryIO], object
         _sync(path.parent)
 
 
+def append(path: str | Path, data: bytes) -> None:
+    """Add to the end of a file, which is made when missing.
+
+    Raises:
+        StorageError: when the system refuses; what it took of ``data`` is taken away again.
+    """
+    path = Path(path)
+    before = _size(path)
+    try:
+        with open(path, "ab") as file:
+            file.write(data)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.truncate(path, before)
+        raise _refused(path, error, len(data)) from error
+
+
 def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:
@@ -74,6 +91,21 @@ def publish_directory(build: Callable[[Path], None], path: str | Path) -> None:
         _write_manifest(aside)
         _sync_tree(aside)
         _move_into_place(aside, path)
+
+
+def remove_directory(path: str | Path) -> None:
+    """Remove a directory so that it is whole or gone: under its name no part of it is ever found.
+
+    Raises:
+        StorageError: when the system refuses.
+    """
+    path = Path(path)
+    aside = _aside(path, "tmp")
+    try:
+        os.rename(path, aside)
+        _remove(aside)
+    except OSError as error:
+        raise _refused(path, error, 0) from error
 
 
 def verify_directory(path: str | Path) -> None:
@@ -137,8 +169,12 @@ def locked(directory: str | Path) -> Iterator[None]:
             holder = os.read(file, 1000).decode("utf-8", "replace").strip() or "another process"
             advice = "wait until it ends, stop it, or choose another directory"
             raise ModelError("the directory is in use", where=directory, found=holder, advice=advice) from None
-        os.ftruncate(file, 0)
-        os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        holder = f"process {os.getpid()} on {socket.gethostname()}\n"
+        try:
+            os.ftruncate(file, 0)
+            os.write(file, holder.encode())
+        except OSError as error:
+            raise _refused(path, error, len(holder)) from error
         yield
     finally:
         os.close(file)  # frees the lock; the file stays, since removing it would let two processes lock two files

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.base.errors import UsageError
+from pellucid.base.files import write_atomically
 
 
 def have_matplotlib() -> bool:
@@ -16,9 +17,23 @@ def have_matplotlib() -> bool:
     return find_spec("matplotlib") is not None
 
 
-def _pyplot() -> Any:
+def require_matplotlib() -> None:
+    """Refuse work whose end is a picture, before it begins.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
     if not have_matplotlib():
         raise UsageError("pictures need matplotlib", advice='pip install "pellucid[plots]"')
+
+
+def pyplot_without_screen() -> Any:
+    """``matplotlib.pyplot``, drawing into files only.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    require_matplotlib()
     import matplotlib
 
     matplotlib.use("Agg")
@@ -37,7 +52,7 @@ def plot_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> 
     Raises:
         UsageError: matplotlib is not installed.
     """
-    pyplot = _pyplot()
+    pyplot = pyplot_without_screen()
     scores = [name for name in ("dev_bleu", "dev_chrf") if any(name in row for rows in runs.values() for row in rows)]
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for number, (run, rows) in enumerate(runs.items()):
@@ -52,7 +67,7 @@ def plot_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> 
         axis.grid(alpha=0.3)
         if axis.lines:
             axis.legend(fontsize="small")
-    figure.savefig(path, dpi=120)
+    write_atomically(path, lambda file: figure.savefig(file, dpi=120, format=path.suffix[1:]))
     pyplot.close(figure)
 
 
@@ -75,7 +90,7 @@ def plot_attention(weights: Any, source: Sequence[str], target: Sequence[str], t
     Raises:
         UsageError: matplotlib is not installed.
     """
-    pyplot = _pyplot()
+    pyplot = pyplot_without_screen()
     figure, axis = pyplot.subplots(figsize=(2.5 + 0.45 * len(source), 1.8 + 0.4 * len(target)), layout="constrained")
     image = axis.imshow(weights, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
     # A "$" in a token is text, not the beginning of a formula.
@@ -99,7 +114,7 @@ def plot_maps(maps: Sequence[tuple[str, Any]], columns: Sequence[str], rows: Seq
     Raises:
         UsageError: matplotlib is not installed.
     """
-    pyplot = _pyplot()
+    pyplot = pyplot_without_screen()
     height, width = maps[0][1].shape
     size = (1.5 + len(maps) * (1.2 + 0.25 * width), 1.8 + 0.25 * height)
     figure, axes = pyplot.subplots(1, len(maps), figsize=size, layout="constrained", squeeze=False)
@@ -130,7 +145,7 @@ def plot_patches(picture: Any, weights: Any, title: str, path: Path) -> None:
     Raises:
         UsageError: matplotlib is not installed.
     """
-    pyplot = _pyplot()
+    pyplot = pyplot_without_screen()
     height, width, channels = picture.shape
     figure, axes = pyplot.subplots(1, 2, figsize=(8, 1.2 + 3.4 * height / width), layout="constrained")
     for axis in axes:

@@ -28,7 +28,7 @@ def look(model: Path, text: str | None, second: Path | None, port: int, browser:
     from pellucid.tasks.load import load
     from pellucid.tasks.needs import need
 
-    desk = Desk(need(load(model), "explain", model))
+    desk = Desk(need(load(model), "explain", model), model)
     others = Others(desk, model, need(load(second), "explain", second) if second else None, str(second or ""))
     with Server(desk, port, text, others.answers) as server:
         click.echo(f"{server.url}  (Ctrl-C stops)")

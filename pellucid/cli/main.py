@@ -27,6 +27,7 @@ from pellucid.base.errors import (
 from pellucid.base.progress import set_quiet
 from pellucid.cli.caption import caption
 from pellucid.cli.classify import classify
+from pellucid.cli.compare import compare
 from pellucid.cli.data import data
 from pellucid.cli.evaluate import evaluate
 from pellucid.cli.explain import explain
@@ -52,7 +53,7 @@ def pellucid() -> None:
 
 
 _USING = (translate, generate, classify, fill, tag, caption, vectors)
-for _verb in (train, *_USING, evaluate, explain, look, info, plot, data, import_, export):
+for _verb in (train, *_USING, evaluate, explain, look, info, plot, compare, data, import_, export):
     pellucid.add_command(_verb)
 
 

@@ -149,10 +149,20 @@ def digest_of(fingerprint: dict[str, Any]) -> str:
     return sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()
 
 
-def open_or_prepare(split: Split, encoder: ExampleEncoder, directory: Path, config: DataConfig) -> Store:
+def open_or_prepare(
+    split: Split, encoder: ExampleEncoder, directory: Path, config: DataConfig, *, begun: bool = False
+) -> Store:
     """Opens the store at ``directory`` when it fits and is whole; otherwise says why not and prepares it.
 
-    Every byte is compared with its checksum, about a second a gigabyte. Raises as :func:`prepare`.
+    Every byte is compared with its checksum, about a second a gigabyte.
+
+    Args:
+        split, encoder, directory, config: as for :func:`prepare`.
+        begun: whether a model has been trained on it. Then only a store of the same content will do: a damaged one is prepared
+            anew, since the same input gives the same tokens, but nothing is prepared from input that has changed.
+
+    Raises:
+        DataError: as :func:`prepare`; ``begun``, and the input is not what it was.
     """
     if directory.exists():
         try:
@@ -160,9 +170,28 @@ def open_or_prepare(split: Split, encoder: ExampleEncoder, directory: Path, conf
             verify_directory(directory)
             return store
         except (DataError, ModelError) as error:
+            if begun:
+                _check_input(split, encoder, directory, config)
             reason = error.what if error.found is None else f"{error.what} ({error.found})"
             say(f"{error.where}: {reason}; preparing the split {split.name} anew")
     return prepare(split, encoder, directory, config)
+
+
+def _check_input(split: Split, encoder: ExampleEncoder, directory: Path, config: DataConfig) -> None:
+    """Refuse input that is not what the store was made from, also where that can't be known any more."""
+    meta = _read_meta(directory)
+    before, now = meta.get("fingerprint"), fingerprint_of(split, encoder, config)
+    if before == now:
+        return
+    changed = _differences(before, now) if isinstance(before, dict) else ["everything"]
+    read = meta["report"].get("read") if isinstance(meta.get("report"), dict) else None
+    raise DataError(
+        f"the data of the split {split.name} have changed since this run began",
+        where=", ".join(str(path) for path in split.files) or split.name,
+        expected=f"{read:,} {split.unit}s with the checksum in {directory / 'meta.json'}" if isinstance(read, int) else None,
+        found=f"{split.total:,} {split.unit}s; changed since: {', '.join(changed)}",
+        advice="put the data back as they were, or train into another directory",
+    )
 
 
 def prepare(split: Split, encoder: ExampleEncoder, directory: Path, config: DataConfig) -> Store:

@@ -95,11 +95,11 @@ def weights(n: Numbers, at: Place) -> Array:
 
 
 def softmax(x: Array) -> Array:
-    """Along the last axis; a row of nothing but -inf gives zeros."""
+    """Along the last axis; a row of nothing but -inf gives zeros, one with NaN gives NaN."""
     peak = x.max(-1, keepdims=True)
     powers = np.exp(x - np.where(np.isneginf(peak), 0.0, peak))
     total = powers.sum(-1, keepdims=True)
-    return np.divide(powers, total, out=np.zeros_like(powers), where=total > 0)
+    return np.divide(powers, total, out=np.zeros_like(powers), where=total != 0)
 
 
 def z(n: Numbers, at: Place) -> Array:

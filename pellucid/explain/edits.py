@@ -153,6 +153,8 @@ class Patch:
         if at < 0 or given.shape[-1] != tensor.shape[-1]:
             expected = f"vectors of {tensor.shape[-1]}"
             raise UsageError("what is patched does not fit", where=self.name, expected=expected, found=str(tapped))
+        if self.head is not None and given.ndim < 3:
+            raise UsageError("what is patched has no heads", where=self.name, expected="no head", found=self.head)
         if self.position >= tensor.shape[-2]:
             return tensor  # not written yet
         tensor, vector = tensor.clone(), given.select(at, of)

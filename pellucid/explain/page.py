@@ -21,6 +21,7 @@ import numpy as np
 from pellucid.explain.check import numbers_of
 from pellucid.explain.embeddings import excerpt, tables_of, tokens_of
 from pellucid.explain.files import manifest
+from pellucid.explain.lens import layers_of
 from pellucid.explain.numbers import MissingTapError
 from pellucid.explain.recording import TraceTooLargeError
 from pellucid.explain.trace import Array, Trace
@@ -45,7 +46,19 @@ SCRIPTS = (
     "vectors",
     "curves",
 )
-VIEWS = ("walk", "attention", "next", "beam", "embeddings", "positions", "training", "compare", "classes")
+VIEWS = (
+    "walk",
+    "attention",
+    "next",
+    "beam",
+    "layers",
+    "change",
+    "embeddings",
+    "positions",
+    "training",
+    "compare",
+    "classes",
+)
 
 
 def html(trace: Trace, limit: int = LIMIT) -> str:
@@ -72,6 +85,7 @@ def html(trace: Trace, limit: int = LIMIT) -> str:
         else:
             left_out.append(name)
     whole = {**told_of(trace), "weights": weights, "left_out": left_out, "excerpts": excerpts, "places": blob.places}
+    whole["lens"] = layers_of(trace)
     return _filled(trace=_as_json(whole), numbers=base64.b64encode(blob.data).decode())
 
 

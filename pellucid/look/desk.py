@@ -6,14 +6,18 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pellucid.base.errors import UsageError
+from pellucid.explain.edits import Edit
 from pellucid.explain.embeddings import COUNT, Table, as_pairs, neighbours, tables_of, vector
+from pellucid.explain.lens import layers_of
 from pellucid.explain.page import arrays_of, as_numbers, told_of, weights_of
 from pellucid.explain.trace import Array, Trace
+from pellucid.look.editing import code_of, edits_of, listed, told_difference
 
 KEPT = 2**29  # bytes of traces that are kept for their numbers
 _NUMBERS: dict[str, Callable[[str], float]] = {
@@ -27,14 +31,16 @@ class Desk:
 
     Args:
         loaded: the using side of a task.
+        path: where it was loaded from, for the Python that the page writes.
 
     Attributes:
         lock: held while a model computes.
     """
 
-    def __init__(self, loaded: Any) -> None:
-        self.loaded = loaded
+    def __init__(self, loaded: Any, path: str | Path = "runs/my-model") -> None:
+        self.loaded, self.path = loaded, str(path)
         self._traces: OrderedDict[str, Trace] = OrderedDict()
+        self._asked: dict[str, str] = {}  # question, as JSON: the name of the trace that answers it
         self._weights: Mapping[str, Array] | None = None
         self._tables: dict[str, Table] = {}
         self.lock = threading.Lock()
@@ -45,33 +51,56 @@ class Desk:
 
         Args:
             question: ``text``, and as for :meth:`pellucid.tasks.loaded.Loaded.explain` ``output``, ``beams``, ``temperature``,
-                ``top_k``, ``top_p``, ``min_p``, ``seed``, ``tokens`` and, as JSON, ``prefix``.
+                ``top_k``, ``top_p``, ``min_p``, ``seed``, ``tokens`` and, as JSON, ``prefix`` and ``edits``.
 
         Raises:
             PellucidError: as ``explain`` does.
             UsageError: a key is unknown, or a value is no number.
         """
         with self.lock:
-            trace = self.loaded.explain(question.get("text", ""), **ways(question))
-            told = self.keep(trace)
-            return {**told, "weights": {key: array.shape for key, array in self._all_weights().items()}}
+            name = self._named(question)
+            weights = {key: array.shape for key, array in self._all_weights().items()}
+            return {**self._told(name), "weights": weights}
 
     def keep(self, trace: Trace) -> dict[str, Any]:
         """Keep a trace for its numbers: it is told without these, and without weights, with the ``id`` to ask for them."""
-        self._made += 1
-        name = str(self._made)
-        self._traces[name] = trace
-        while len(self._traces) > 1 and sum(map(_bytes, self._traces.values())) > KEPT:
-            self._traces.popitem(last=False)
-        return {**told_of(trace), "id": name, "weights": {}, "left_out": []}
+        return self._told(self._keep(trace))
 
-    def kept(self, name: str) -> Trace:
+    def layers(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """What each layer would say, and how large its parts are: see :func:`pellucid.explain.lens.layers_of`.
+
+        Args:
+            question: ``trace``, the id of one.
+
+        Raises:
+            UsageError: it is forgotten.
+        """
+        with self.lock:
+            return layers_of(self.kept(question.get("trace")))
+
+    def change(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """What the edits of a question change: the difference from the same question without them, and both as Python.
+
+        Args:
+            question: as for :meth:`trace`, ``edits`` among it.
+
+        Raises:
+            PellucidError: as :meth:`trace` does.
+        """
+        with self.lock:
+            plain = {key: value for key, value in question.items() if key != "edits"}
+            old, new = (self._traces[self._named(one)] for one in (plain, question))
+            text, edits = question.get("text", ""), listed(question.get("edits", "[]"))
+            code = code_of(text, edits, ways(question), self.path)
+            return {**told_difference(new.diff(old), old, new), "code": code}
+
+    def kept(self, name: Any) -> Trace:
         """The trace with this ``id``.
 
         Raises:
             UsageError: it is forgotten.
         """
-        if name not in self._traces:
+        if not isinstance(name, str) or name not in self._traces:
             raise UsageError("this trace is forgotten", found=name, advice="load the page again")
         return self._traces[name]
 
@@ -94,6 +123,33 @@ class Desk:
         if name not in found:
             raise UsageError("there are no such numbers", found=name)
         return as_numbers(found[name])
+
+    def _told(self, name: str) -> dict[str, Any]:
+        return {**told_of(self._traces[name]), "id": name, "weights": {}, "left_out": []}
+
+    def _keep(self, trace: Trace) -> str:
+        self._made += 1
+        name = str(self._made)
+        self._traces[name] = trace
+        while len(self._traces) > 2 and sum(map(_bytes, self._traces.values())) > KEPT:  # two: an answer may compare them
+            self._traces.popitem(last=False)
+        return name
+
+    def _named(self, question: Mapping[str, Any]) -> str:
+        """The name of the trace that answers a question: of the one that is kept, or of a new one."""
+        key = json.dumps(question, sort_keys=True)
+        if self._asked.get(key) not in self._traces:
+            trace = self.loaded.explain(question.get("text", ""), edits=self._edits(question), **ways(question))
+            self._asked[key] = self._keep(trace)
+            self._asked = {key: name for key, name in self._asked.items() if name in self._traces}
+        return self._asked[key]
+
+    def _edits(self, question: Mapping[str, Any]) -> list[Edit]:
+        def other(text: str, name: str) -> Trace:
+            found: Trace = self.loaded.explain(text, taps=[name])
+            return found
+
+        return edits_of(question.get("edits", "[]"), other)
 
     def table(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """The names of all rows of a matrix, and what its plane keeps of the variance.
@@ -149,7 +205,7 @@ def ways(question: Mapping[str, Any]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for key, value in question.items():
-        if key == "text":
+        if key in ("text", "edits"):
             continue
         if key == "output":
             found[key] = value
@@ -161,7 +217,7 @@ def ways(question: Mapping[str, Any]) -> dict[str, Any]:
             except (TypeError, ValueError):
                 raise UsageError("this is no number", where=key, found=value) from None
         else:
-            expected = ", ".join(["text", "output", "prefix", *_NUMBERS])
+            expected = ", ".join(["text", "edits", "output", "prefix", *_NUMBERS])
             raise UsageError("nothing of this name can be asked", where=key, expected=expected)
     return found
 

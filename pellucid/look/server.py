@@ -39,6 +39,8 @@ class Server(ThreadingHTTPServer):
         self.desk, self.text = desk, text
         self.answers: dict[str, Answer] = {
             "/api/trace": desk.trace,
+            "/api/layers": desk.layers,
+            "/api/change": desk.change,
             "/api/table": desk.table,
             "/api/neighbours": desk.neighbours,
             **(more or {}),

@@ -38,11 +38,12 @@ def find(path: str | Path) -> Path:
     """The model directory at ``path``, which may also be a run directory.
 
     Raises:
-        ModelError: there is none; the message says what was found instead.
+        ModelError: there is none; the message says what was found instead. Or something in it is neither file nor directory.
     """
     path = Path(path)
     for candidate in (path, path / "model"):
         if (candidate / "config.json").is_file():
+            _check_entries(candidate)
             return candidate
     found = "a file" if path.is_file() else "no such directory"
     if path.is_dir():
@@ -51,6 +52,14 @@ def find(path: str | Path) -> Path:
     if (path / "checkpoints").is_dir():
         advice = "this run has not written a model yet: let it train to its first validation"
     raise ModelError("not a model directory", where=path, expected="config.json in it", found=found, advice=advice)
+
+
+def _check_entries(directory: Path) -> None:
+    """Refuse devices, pipes and links to them: reading one may never end."""
+    for entry in sorted(directory.iterdir()):
+        if entry.exists() and not entry.is_file() and not entry.is_dir():
+            advice = "take an undamaged copy, and ask where this one came from"
+            raise ModelError("the model directory holds something to read without end", where=entry, advice=advice)
 
 
 def save_model(

@@ -21,6 +21,7 @@ from pellucid.tasks.framing import AnyTokenizer, pad_of
 from pellucid.tasks.labels import Labels
 from pellucid.tasks.model_card import card
 from pellucid.tasks.model_directory import save_model
+from pellucid.training.checkpoints import has_checkpoints
 
 
 class Prepared:
@@ -33,14 +34,16 @@ class Prepared:
         directory: of the run; the tokens are kept under ``data/``.
 
     Raises:
-        DataError: a corpus is missing, damaged or empty.
+        DataError: a corpus is missing, damaged or empty, or not the one that the run began with.
     """
 
     def __init__(self, config: RunConfig, splits: Mapping[str, Split], encoder: ExampleEncoder, directory: Path) -> None:
         self.config = config
         self.stores: dict[str, Store] = {}
+        begun = has_checkpoints(directory)
         for name, split in splits.items():
-            self.stores[name] = open_or_prepare(split, encoder, directory / "data" / name, config.data)
+            store = directory / "data" / name
+            self.stores[name] = open_or_prepare(split, encoder, store, config.data, begun=begun)
             for line in self.stores[name].report.lines():
                 say(f"{name}: {line}")
         self._plan = lru_cache(maxsize=2)(self._make_plan)

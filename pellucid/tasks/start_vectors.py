@@ -19,7 +19,7 @@ from pellucid.tasks.framing import AnyTokenizer
 from pellucid.tasks.model_directory import load_tokenizers
 from pellucid.tasks.word_vectors import load_vectors
 from pellucid.text.vectors import Vectors
-from pellucid.training.checkpoints import newest_progress
+from pellucid.training.checkpoints import has_checkpoints
 
 RECORD = "vectors.json"
 
@@ -85,7 +85,7 @@ def take_vectors(model: Transformer, config: RunConfig, directory: Path) -> None
     if start.freeze_vectors:
         for name in tables.values():
             model.weights[name].requires_grad_(False)
-    if newest_progress(directory) is not None:
+    if has_checkpoints(directory):
         return  # a run that goes on has its embedding, learnt further or not
     tokenizers = load_tokenizers(directory / "data", config)
     assert tokenizers is not None, "the task has just made them"

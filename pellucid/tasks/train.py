@@ -10,7 +10,7 @@ from pathlib import Path
 from pellucid.base import runtime
 from pellucid.base.config import RunConfig
 from pellucid.base.errors import UsageError
-from pellucid.base.files import locked, write_atomically
+from pellucid.base.files import locked, sweep, write_atomically
 from pellucid.base.progress import say
 from pellucid.base.recipe import read, to_dict, to_yaml
 from pellucid.model.build import build_any, initialise
@@ -27,7 +27,8 @@ RESOLVED = "config.yaml"
 
 # Sections and keys that may differ when a run goes on: they do not change what was trained so far.
 MAY_CHANGE = frozenset({"checkpoints", "decoding", "runtime"}) | {
-    f"training.{key}" for key in ("steps", "log_every", "validate_every", "validate_sentences", "patience")
+    f"training.{key}"
+    for key in ("steps", "log_every", "validate_every", "validate_sentences", "patience", "skip_bad_steps", "divergence")
 }
 
 
@@ -69,6 +70,9 @@ def _held(directory: Path, ranks: Ranks) -> Iterator[None]:
         return
     directory.mkdir(parents=True, exist_ok=True)
     with locked(directory):
+        for place in (directory, directory / "data", directory / "model"):
+            if place.is_dir():
+                sweep(place)  # what a killed process left half-written
         yield
 
 

@@ -8,7 +8,6 @@ looking at later.
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from torch.optim import Optimizer
 
 from pellucid.base.config import FORMAT_VERSION, CheckpointConfig
 from pellucid.base.errors import ModelError
-from pellucid.base.files import publish_directory, sweep, verify_directory, write_atomically
+from pellucid.base.files import publish_directory, remove_directory, sweep, verify_directory, write_atomically
 from pellucid.base.progress import say
 from pellucid.training.parallel import ALONE, Ranks
 
@@ -41,6 +40,8 @@ class Progress:
     worse: int = 0  # validations since the best one
     scores: dict[str, float] = field(default_factory=dict)  # validation by step, in the metric of the run
     finished: bool = False
+    skipped: int = 0  # steps left out since loss or gradient was not finite
+    first_loss: float | None = None  # a token, in the first step
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,13 @@ class Checkpoints:
                 save_file(average, aside / "average.safetensors")
             (aside / "progress.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
-        publish_directory(build, target)
         kept_for_averaging = planned and self.config.average > 1
         kept_for_later = self.config.keep_every and progress.step % self.config.keep_every == 0
         if kept_for_averaging or kept_for_later:
             shown = weights if average is None else average
+            # First, since a run that goes on from this checkpoint does not come by here again: it would average others.
             write_atomically(self._weights_file(progress.step), save_weights(shown))
+        publish_directory(build, target)
         self._remove_old(progress)
 
     def latest(self) -> Checkpoint | None:
@@ -138,7 +140,7 @@ class Checkpoints:
 
     def _remove_old(self, progress: Progress) -> None:
         for path in sorted(self.directory.glob("step-*"))[: -self.config.keep]:
-            shutil.rmtree(path)
+            remove_directory(path)
         averaged = set(self._averaged_steps(progress))
         for path in self.directory.glob("weights-*.safetensors"):
             step = int(path.stem.split("-")[1])
@@ -168,6 +170,11 @@ def kept_weights(run: Path) -> dict[int, Path]:
         average = path / "average.safetensors"
         found[int(path.name.split("-")[1])] = average if average.exists() else path / "model.safetensors"
     return dict(sorted(found.items()))
+
+
+def has_checkpoints(run: Path) -> bool:
+    """Whether a model has been trained in a run directory, damaged or not."""
+    return any((run / "checkpoints").glob("step-*"))
 
 
 def newest_progress(run: Path) -> Progress | None:

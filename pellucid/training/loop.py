@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.base.config import RunConfig
-from pellucid.base.errors import MemoryLimitError
+from pellucid.base.errors import DivergedError, MemoryLimitError
 from pellucid.base.progress import Progress as Bar
 from pellucid.base.progress import say
 from pellucid.model.lora import plain_weights
 from pellucid.training.averaging import MovingAverage, average
 from pellucid.training.checkpoints import Checkpoints, Progress, moments_of, restore_moments
+from pellucid.training.divergence import Watch
 from pellucid.training.parallel import ALONE, Ranks
 from pellucid.training.protocol import Task, Validation
 from pellucid.training.record import Record
@@ -65,12 +66,13 @@ class Trainer:
         self._resume()
         self.record = Record(directory, self.progress.step, writes=ranks.first)
         self.window = _Window()
+        self.watch = Watch(config, self.progress)
 
     def run(self) -> None:
         """Train until the last step, then write the model.
 
         Raises:
-            DivergedError: a loss or gradient is not finite.
+            DivergedError: a loss or gradient is not finite, or the loss climbs far above what it began with.
             MemoryLimitError: a batch does not fit.
             Interrupted: a signal asked for a stop; a checkpoint has been saved.
         """
@@ -117,17 +119,23 @@ class Trainer:
         rate = learning_rate(progress.step, optimizer, d_model=self.config.model.d_model, steps=self.config.training.steps)
         seed_step(self.config.seed, progress.step, self.ranks.rank)
         self.model.train()
-        result = train_step(
-            self.task,
-            self.trained,
-            self.optimizer,
-            [self._next_examples() for _ in range(self.config.training.accumulate)],
-            rate=rate,
-            clip=optimizer.clip,
-            precision=self.config.runtime.precision,
-            device=self.config.runtime.device,
-            ranks=self.ranks,
-        )
+        try:
+            result = train_step(
+                self.task,
+                self.trained,
+                self.optimizer,
+                [self._next_examples() for _ in range(self.config.training.accumulate)],
+                rate=rate,
+                clip=optimizer.clip,
+                precision=self.config.runtime.precision,
+                device=self.config.runtime.device,
+                ranks=self.ranks,
+            )
+        except DivergedError as error:
+            if self.watch.may_skip(error):
+                return
+            raise
+        self.watch.look_at(result.loss / result.tokens)
         if self.average is not None:
             self.average.update(self.model.state_dict())
         self._count(result, time.perf_counter() - began, rate)

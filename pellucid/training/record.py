@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.base.errors import ModelError
-from pellucid.base.files import write_atomically
+from pellucid.base.files import append, write_atomically
 from pellucid.base.plots import have_matplotlib, plot_curves
 from pellucid.base.progress import say
 
@@ -42,15 +42,14 @@ class Record:
         if not self.writes:
             return
         self.rows.append(row)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        append(self.path, (json.dumps(row) + "\n").encode())
 
     def add_samples(self, step: int, samples: list[str]) -> None:
         """Append what the model makes of some examples."""
         if not self.writes:
             return
-        with (self.directory / "samples.txt").open("a", encoding="utf-8") as file:
-            file.write(f"--- step {step}\n" + "".join(f"{line}\n" for line in samples))
+        text = f"--- step {step}\n" + "".join(f"{line}\n" for line in samples)
+        append(self.directory / "samples.txt", text.encode())
 
     def write_tables(self) -> None:
         """Write ``metrics.csv`` and ``curves.png`` anew."""

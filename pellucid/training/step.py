@@ -138,5 +138,6 @@ def _diverged(what: str, value: float, task: Task, numbers: Sequence[int]) -> Di
     return DivergedError(
         f"{what} of a batch is {value}; the weights are as they were before it",
         found="the batch holds\n    " + "\n    ".join(shown) + more,
-        advice="lower optimizer.learning_rate, lengthen optimizer.warmup, or set optimizer.clip; look at the examples above",
+        advice="look at the examples above; lower optimizer.learning_rate, lengthen optimizer.warmup, or set optimizer.clip; "
+        "training.skip_bad_steps leaves a few such steps out",
     )

@@ -72,6 +72,38 @@ def test_a_file_is_written(tmp_path: Path) -> None:
     assert content_of(tmp_path) == {"a": b"two", "b": b"three"}
 
 
+def test_adding_to_a_file(tmp_path: Path) -> None:
+    for data in (b"one\n", b"two\n"):
+        files.append(tmp_path / "rows", data)
+    assert (tmp_path / "rows").read_bytes() == b"one\ntwo\n"
+
+
+def test_what_cannot_be_added_whole_is_taken_away(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 4990)
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path), "added"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+    assert f"{tmp_path / 'file'}: cannot be written: File too large" in result.stdout
+    assert "room for at least 90 bytes" in result.stdout
+    assert (tmp_path / "file").read_bytes() == b"x" * 4990
+
+
+def test_a_removed_directory_is_whole_or_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model"
+    for k in range(1, 50):
+        files.publish_directory(builder(OLD), path)
+        with monkeypatch.context() as patched:
+            seen = fail_at(patched, k, OSError(errno.EIO, "Input/output error"))
+            try:
+                files.remove_directory(path)
+            except StorageError:
+                assert not path.exists() or content_of(path) == OLD
+        files.sweep(tmp_path)
+        if len(seen) < k:
+            break
+    assert len(seen) < k
+    assert os.listdir(tmp_path) == []
+
+
 def test_checksum(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     # The first test vector of FIPS 180-2, appendix B.1.
@@ -228,6 +260,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 directory = Path(sys.argv[1])
 writes = {
+    "added": lambda: files.append(directory / "file", b"y" * 90),
     "bytes": lambda: files.write_atomically(directory / "file", b"x" * 9000),
     "function": lambda: files.write_atomically(directory / "file", lambda file: file.write(b"x" * 9000)),
     "directory": lambda: files.publish_directory(lambda aside: (aside / "f").write_bytes(b"x" * 9000), directory / "model"),

@@ -19,7 +19,7 @@ Feed = Callable[[bytes], None]
 Said = Callable[[], str]
 
 
-def edit(model: Path, **changes: Any) -> None:
+def edit(model: Path, /, **changes: Any) -> None:
     """Change config.json at its top level."""
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, **changes}))
@@ -69,6 +69,27 @@ def with_another_tokenizer(model: Path) -> None:
     (model / "tokenizer.json").write_text(json.dumps(tokenizer))
 
 
+def with_endless(name: str) -> Callable[[Path], None]:
+    def damage(model: Path) -> None:
+        (model / name).unlink(missing_ok=True)
+        (model / name).symlink_to("/dev/zero")
+
+    return damage
+
+
+def with_a_lying_header(model: Path) -> None:
+    (model / WEIGHTS).write_bytes((2**62).to_bytes(8, "little") + b"{}")
+
+
+def with_size(stack: str | None, **sizes: int) -> Callable[[Path], None]:
+    def damage(model: Path) -> None:
+        config = json.loads((model / "config.json").read_text())["model"]
+        (config if stack is None else config[stack]).update(sizes)
+        edit(model, model=config)
+
+    return damage
+
+
 NORM = "encoder.norm.weight"
 
 
@@ -91,6 +112,13 @@ class TestModel:
             (with_another_tokenizer, ["does not belong to this model", "expected: 20 tokens", "found:    21 tokens"]),
             (with_pickled_weights, ["the weights are missing", "pytorch_model.bin", "pickled weights can run code"]),
             (with_damaged_header, ["the weights are damaged"]),
+            (with_a_lying_header, ["the weights are damaged", "header too large"]),
+            (with_endless("tokenizer.json"), ["tokenizer.json: the model directory holds something to read without end"]),
+            (with_endless("controls.json"), ["controls.json: the model directory holds something to read without end"]),
+            (with_endless("config.json"), ["not a model directory"]),
+            (with_size("encoder", n_layers=10**8), ["model.encoder.n_layers: must be at most 1,000, is 100,000,000"]),
+            (with_size(None, max_length=10**12), ["model.max_length: must be at most 1,000,000"]),
+            (with_size(None, d_model=10**12), ["model.d_model: must be at most 1,000,000"]),
             (with_content(WEIGHTS, ""), ["the weights are damaged"]),
             (cut, ["the weights are damaged"]),
             (

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 
@@ -27,3 +30,19 @@ def run(command: str, directory: Path) -> str:
     )
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
+
+
+def served(command: str, directory: Path) -> str:
+    """The page that ``pellucid look`` serves until Ctrl-C, asked for once."""
+    arguments = [sys.executable, "-m", *shlex.split(command), "--no-browser"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        arguments, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as it:
+        assert it.stdout is not None
+        url = it.stdout.readline().split()[0]
+        with urllib.request.urlopen(url) as answer:
+            page: str = answer.read().decode()
+        it.send_signal(signal.SIGINT)
+        assert it.wait(timeout=60) == 0
+    return page

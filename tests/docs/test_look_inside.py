@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-import signal
-import subprocess
-import sys
-import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
-from shown import blocks_of, run
+from shown import blocks_of, run, served
 
 from pellucid.explain.example import compute
 from pellucid.explain.example_file import read
@@ -57,18 +52,7 @@ def test_what_the_page_shows(name: str, directory: Path) -> None:
 
 
 def test_the_page_is_served_until_it_is_stopped(directory: Path) -> None:
-    [command] = BLOCKS["look"].strip().split("\n")
-    arguments = [sys.executable, "-m", *shlex.split(command), "--no-browser"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        arguments, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as it:
-        assert it.stdout is not None
-        url = it.stdout.readline().split()[0]
-        with urllib.request.urlopen(url) as answer:
-            assert 'data-text="the pizza was hot"' in answer.read().decode()
-        it.send_signal(signal.SIGINT)
-        assert it.wait(timeout=60) == 0
+    assert 'data-text="the pizza was hot"' in served(BLOCKS["look"], directory)
 
 
 def test_every_block_is_run() -> None:

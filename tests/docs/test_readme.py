@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tokenizers
-from shown import blocks_of, run
+from shown import blocks_of, run, served
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from pellucid.base.recipe import read
@@ -41,9 +41,13 @@ def directory(blocks: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_every_block_of_the_readme_is_run_here(blocks: dict[str, str]) -> None:
-    assert set(blocks) == {"recipe", "train", "use", "tags", "public", "python", "tap"}
+    assert set(blocks) == {"recipe", "train", "use", "tags", "public", "python", "look", "tap"}
     shown = README.read_text(encoding="utf-8").count("```") // 2
     assert shown == len(blocks) + 2  # and `make demo` and `make test`, which CI and people run
+
+
+def test_the_page(directory: Path, blocks: dict[str, str]) -> None:
+    assert 'data-text="Jane visite Paris."' in served(blocks["look"], directory)
 
 
 def test_the_recipe_is_read(directory: Path) -> None:

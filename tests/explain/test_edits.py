@@ -158,6 +158,7 @@ def test_a_banned_token_is_not_written() -> None:
         (Ban(17), "no such token"),
         (Patch("encoder.out", 0, traced(), of=7), "no such position"),
         (Patch("encoder.nothing", 0, traced()), "there is no such place"),
+        (Patch("encoder.out", 0, traced(), head=1), "has no heads"),
     ],
 )
 def test_an_edit_of_what_is_not_there_is_refused(edit: Edit, what: str) -> None:

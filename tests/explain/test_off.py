@@ -87,6 +87,8 @@ def shallow(stack: StackConfig) -> StackConfig:
 
 def test_nothing_of_taps_is_left_in_the_stripped_source() -> None:
     for path in (ROOT / "pellucid" / "model").glob("*.py"):
+        if f"pellucid.model.{path.stem}".startswith(WITHOUT.AS_THEY_ARE):
+            continue
         tree = ast.parse(WITHOUT.stripped(path.read_text(encoding="utf-8")))
         names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         names |= {node.arg for node in ast.walk(tree) if isinstance(node, (ast.arg, ast.keyword)) and node.arg}

@@ -70,7 +70,7 @@ def exported(translator: Translator, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def served(learnt: Path) -> Iterator[str]:
     """The address of a server with the model."""
-    desk = Desk(load(learnt))
+    desk = Desk(load(learnt), learnt)
     with Server(desk, more=Others(desk, learnt).answers) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.url

@@ -37,7 +37,8 @@ class Looking:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until the page is drawn."""
+        """Wait until the page is drawn; a new address is told to the page only when the script that set it has ended."""
+        self.page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
         self.page.wait_for_selector("#main:not([aria-busy])")
         self.page.wait_for_selector("#main h2, #main [role=alert], #ask input")
 

@@ -43,7 +43,7 @@ def forced(learnt: Path, step: int, output: str) -> np.ndarray:
 @pytest.mark.parametrize("reference", [None, "D A B"])
 def test_each_checkpoint_has_its_own_weights(looking: Open, served: str, learnt: Path, reference: str | None) -> None:
     page = looking(served, LIVE + ("&reference=D+A+B" if reference else ""))
-    page.page.wait_for_selector("#main .plot")
+    page.page.wait_for_selector("#main .losses")
     rows = values(page, "#main [data-history]")
     kept = sorted(int(path.name.split("-")[1]) for path in (learnt / "checkpoints").glob("step-*"))
     assert len(rows) == len(kept) + 1 == 3
@@ -51,7 +51,7 @@ def test_each_checkpoint_has_its_own_weights(looking: Open, served: str, learnt:
         expected = forced(learnt, step, reference or "D B A")
         np.testing.assert_allclose(shares, expected, rtol=2e-5)
         assert loss == pytest.approx(-np.log(expected).mean(), rel=2e-5)
-    points = page.page.locator("#main .plot circle").evaluate_all("(all) => all.map((one) => Number(one.dataset.value))")
+    points = page.page.locator("#main .losses circle").evaluate_all("(all) => all.map((one) => Number(one.dataset.value))")
     assert points == [loss for loss, *_ in rows[:-1]]
 
 
@@ -147,7 +147,7 @@ def test_without_a_run_it_says_what_it_needs(looking: Open, exported: str, learn
 
 def test_nothing_bars_the_way_and_it_fits(looking: Open, served: str) -> None:
     page = looking(served, f"{LIVE}&opened=yes&after=150", width=360)
-    page.page.wait_for_selector("#main .plot")
+    page.page.wait_for_selector("#main .losses")
     found = Axe().run(page.page).response["violations"]
     assert [(one["id"], [node["target"] for node in one["nodes"]]) for one in found] == []
     assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pellucid.base.config import CheckpointConfig
-from pellucid.base.errors import ModelError
+from pellucid.base.config import CheckpointConfig, RunConfig
+from pellucid.base.errors import DataError, ModelError
 from pellucid.base.recipe import read
 from pellucid.tasks.train import train
+from pellucid.training import checkpoints
 from pellucid.training.averaging import average
 from pellucid.training.checkpoints import Checkpoints, newest_progress
 from pellucid.training.record import read_rows
@@ -85,3 +88,78 @@ def test_damaged_weights_to_average_are_named(learnt_copy: Path) -> None:
     damaged.write_bytes(damaged.read_bytes()[:-1])
     with pytest.raises(ModelError, match=r"model\.safetensors: a checkpoint to average is damaged"):
         average([damaged])
+
+
+def a_word_less(corpus: Path) -> None:
+    path = corpus / "train.tsv"
+    path.write_text(path.read_text().replace("a ", "", 1))
+
+
+def cut_short(corpus: Path) -> None:
+    path = corpus / "train.tsv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:60]))
+
+
+@pytest.mark.parametrize(("change", "found"), [(a_word_less, "96 pairs"), (cut_short, "60 pairs")])
+def test_data_that_have_changed_since_the_run_began_are_refused(
+    config: RunConfig, corpus: Path, tmp_path: Path, change: Callable[[Path], None], found: str
+) -> None:
+    """Even where the prepared tokens are damaged as well; as they were, the run goes on."""
+    run, file = tmp_path / "run", corpus / "train.tsv"
+    config = replace(config, training=replace(config.training, validate_every=0, steps=5))
+    longer = replace(config, training=replace(config.training, steps=10))
+    train(config, run)
+    before, prepared = file.read_text(), run / "data" / "train" / "tokens.bin"
+    change(corpus)
+    for content in (prepared.read_bytes(), prepared.read_bytes()[:-2]):
+        prepared.write_bytes(content)
+        with pytest.raises(DataError, match="the data of the split train have changed since this run began") as refused:
+            train(longer, run)
+        assert refused.value.exit_code == 3
+        assert str(file) in str(refused.value)
+        assert re.search(rf"expected: 96 pairs.*\n.*found: +{found}; changed since: input\n", str(refused.value))
+        assert newest_progress(run).step == 5
+    file.write_text(before)
+    train(longer, run)
+    assert newest_progress(run).step == 10
+
+
+def test_prepared_tokens_that_are_damaged_are_prepared_anew(
+    config: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the same data: the run goes on as if nothing had been."""
+    config = replace(config, training=replace(config.training, validate_every=0, steps=5))
+    longer = replace(config, training=replace(config.training, steps=10))
+    for name in ("whole", "damaged"):
+        train(config, tmp_path / name)
+    prepared = tmp_path / "damaged" / "data" / "train" / "tokens.bin"
+    content = prepared.read_bytes()
+    prepared.write_bytes(content[:-2])
+    for name in ("whole", "damaged"):
+        train(longer, tmp_path / name)
+    assert prepared.read_bytes() == content
+    assert "preparing the split train anew" in capsys.readouterr().err
+    files = [tmp_path / name / "checkpoints" / "step-00000010" / "model.safetensors" for name in ("whole", "damaged")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_killed_when_a_checkpoint_has_just_appeared_the_average_is_the_same(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is averaged at the end must be there as soon as the checkpoint is: a run that goes on from it comes by only once."""
+    config = replace(config, training=replace(config.training, steps=15, validate_every=0))
+    train(config, tmp_path / "whole")
+    publish = checkpoints.publish_directory
+
+    def killed(build: Callable[[Path], None], path: Path) -> None:
+        publish(build, path)
+        if path.name == "step-00000010":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints, "publish_directory", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "killed")
+    monkeypatch.undo()
+    train(config, tmp_path / "killed")
+    models = [tmp_path / name / "model" / "model.safetensors" for name in ("whole", "killed")]
+    assert models[0].read_bytes() == models[1].read_bytes()

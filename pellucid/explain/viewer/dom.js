@@ -117,6 +117,12 @@ function slider(label, value, { min, max, step, text = String, late = false }, c
   return el("label", { class: "field" }, el("span", {}, label), input, output);
 }
 
+/** A bar beside a number: as long as the number is large, at most as long as `most`. */
+function barOf(value, most = 1) {
+  const share = Number.isFinite(value) && most > 0 ? Math.max(0, Math.min(value / most, 1)) : 0;
+  return el("span", { class: "span-of", "aria-hidden": "true", style: `width:${(100 * share).toFixed(2)}%` });
+}
+
 /** A box whose contents may be larger than it; the keyboard can reach and scroll it. */
 function scrolling(...children) {
   return el("div", { class: "scroll", tabindex: 0 }, children);
@@ -128,7 +134,7 @@ function button(text, press, attributes = {}) {
 
 /** Rows of a name, a bar as long as its share, and the share: [name, share] pairs. A name is text or an element. */
 function bars(caption, rows, attributes = {}) {
-  return el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption, ...attributes }, el("table", { class: "plain bars" }, el("caption", {}, caption),
+  return el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption, ...attributes }, el("table", { class: "plain shares" }, el("caption", {}, caption),
     rows.map(([name, share]) => el("tr", {}, el("th", { scope: "row", dir: "auto" }, name),
       el("td", { class: "bar", "aria-hidden": "true" }, el("span", { style: `width:${(100 * Math.min(Math.max(share, 0), 1)).toFixed(2)}%` })),
       el("td", { class: "digits", "data-value": share }, shown(share))))));

@@ -11,6 +11,11 @@ function kindOf(home) {
   return home.endsWith("cross_attn") ? "cross" : home.split(".")[0];
 }
 
+/** The number of the layer that an attention belongs to: a recurrent decoder has one attention alone, in its last layer. */
+function layerOf(home) {
+  return Number(home.split(".")[2]);
+}
+
 function namesOf(trace, tap, axis) {
   return trace.labels(tap, axis) ?? Array.from({ length: tap.shape.at(axis) }, (_, at) => String(at));
 }
@@ -42,7 +47,7 @@ function chosenHead(trace, { rollout = false } = {}) {
   const head = Object.hasOwn(words, asked_) ? asked_ : state.number("head", heads);
   const controls = [
     kinds.length > 1 ? choice("Which", kind, kinds.map((one) => [one, KINDS[one]]), (one) => state.go({ kind: one, layer: null, query: null, number: null })) : null,
-    choice("Layer", layer, mine.map((_, at) => [at, `layer ${at}`]), (at) => state.go({ layer: at, number: null })),
+    choice("Layer", layer, mine.map((home, at) => [at, `layer ${layerOf(home)}`]), (at) => state.go({ layer: at, number: null })),
     choice("Head", head, [...Array.from({ length: heads }, (_, at) => [at, `head ${at}`]), ...Object.entries(words)], (at) => state.go({ head: at, number: null })),
   ];
   return { home: mine[layer], homes: mine, kind, layer, head, controls };

@@ -38,6 +38,7 @@ async function draw() {
   } catch (error) {
     if (mine !== drawing) return;
     main.replaceChildren(el("p", { class: "warning", role: "alert" }, error.message));
+    if (state.all().edits) main.append(el("p", {}, el("a", { href: state.link({ edits: null }) }, "Undo all edits"))); // one of them may be why
   }
   main.removeAttribute("aria-busy");
 }
@@ -64,7 +65,8 @@ function heading(known, current) {
   document.getElementById("tokens").replaceChildren(
     ...rows.map(([words, names]) => el("p", {}, `${words}: `, names.map((name) => [el("span", { class: "token", dir: "auto" }, visible(name)), " "]))),
     trace.output === null ? "" : el("p", {}, "output: ", el("strong", { dir: "auto" }, trace.output)),
-    ...trace.edits.map((edit) => el("p", { class: "warning" }, `edit: ${edit}`)));
+    trace.edits.length ? el("p", { class: "warning" }, el("a", { href: state.link({ view: "change", number: null }) }, trace.edits.length > 1 ? `${trace.edits.length} edits` : "edit"),
+      `: ${trace.edits[0]}${trace.edits.length > 1 ? ", …" : ""}`) : "");
 }
 
 /** The field for a text, where there is a model to ask. */

@@ -114,10 +114,10 @@ function portrait(weights, queries, keys, kind) {
 }
 
 function grid(all, homes, kind, layer, head, queries, keys) {
-  const rows = homes.map((home, at) => el("tr", {}, el("th", { scope: "row" }, `layer ${at}`),
+  const rows = homes.map((home, at) => el("tr", {}, el("th", { scope: "row" }, `layer ${layerOf(home)}`),
     Array.from({ length: all[at].shape[0] }, (_, one) => {
       const weights = all[at].matrix(one);
-      const about = `layer ${at}, head ${one}: ${looksLike(measures(weights, keys, kind !== "cross"))}`;
+      const about = `layer ${layerOf(homes[at])}, head ${one}: ${looksLike(measures(weights, keys, kind !== "cross"))}`;
       const here = at === layer && String(one) === String(head);
       return el("td", {}, el("a", { href: state.link({ layer: at, head: one, number: null }), "aria-label": about, title: about, "aria-current": here ? "true" : null }, heat(weights, 1, "thumb")));
     })));

@@ -20,6 +20,7 @@ VIEWS.compare = {
     }
     const second = await once("/api/other", { ...question(), of, text }, ofServer);
     const [a, b] = which === "text" ? [trace.text, second.text] : ["the model", whichName(which, found)];
+    if (trace.edits.length) place.append(el("p", { class: "hint" }, "The edits hold for the first alone."));
     place.append(
       table("What each of them says", ["", which === "text" ? "reads" : "which", "output"], [["first", `${a}`, trace.output ?? "(nothing)"], ["second", `${b}`, second.output ?? "(nothing)"]], { "data-outputs": "" }),
       await maps(trace, second),

@@ -10,7 +10,7 @@ VIEWS.training = {
 
   async show(trace, place) {
     const found = await others();
-    filled(place, {}, [el("h3", {}, "One text through the checkpoints"), ...(found.checkpoints.length ? await through(found.checkpoints) : [el("p", { class: "warning" }, `This needs the checkpoints of a run: ${found.reason}.`)]),
+    filled(place, {}, [el("h3", {}, "One text through the checkpoints"), trace.edits.length ? el("p", { class: "hint" }, "Without the edits.") : null, ...(found.checkpoints.length ? await through(found.checkpoints) : [el("p", { class: "warning" }, `This needs the checkpoints of a run: ${found.reason}.`)]),
       el("h3", {}, "The training step, opened"), ...(await stepPart(found))]);
   },
 };
@@ -97,7 +97,7 @@ function lossLine(points, current) {
   const y = (loss) => height - bottom - (loss / most) * (height - bottom - 16);
   const told = `Mean loss of what is wanted, by step: from ${shown(points[0][1])} at step ${first} to ${shown(points.at(-1)[1])} at step ${last}`;
   const label = (place, text, anchor = "middle") => drawn("text", { ...place, "text-anchor": anchor }, text);
-  return [el("figcaption", { class: "hint" }, told), drawn("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "plot", role: "img", "aria-label": told },
+  return [el("figcaption", { class: "hint" }, told), drawn("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "losses", role: "img", "aria-label": told },
     drawn("path", { class: "axis", d: `M${left} 10 V${height - bottom} H${width - 20}`, fill: "none" }),
     drawn("polyline", { points: points.map(([step, loss]) => `${x(step).toFixed(1)},${y(loss).toFixed(1)}`).join(" ") }),
     points.map(([step, loss]) => drawn("circle", { cx: x(step).toFixed(1), cy: y(loss).toFixed(1), r: step === current ? 6 : 4, class: step === current ? "here" : null, "data-value": loss },
