@@ -125,4 +125,4 @@ def _runs_by_role(some: dict[str, Any], key: str, n_runs: int) -> str:
     mixed = [role for role, one in some.items() if 0 < one[key] < n_runs]
     said = [f"in every run {report.listed(always)}"] if always else []
     said += [f"in some runs {report.listed(mixed)}"] if mixed else []
-    return "; ".join(said) or f"no head of any run, in none of the {len(some)} roles"
+    return "; ".join(said) or f"in no run, for none of the {len(some)} roles"
