@@ -306,7 +306,7 @@ def _refused(path: Path, error: OSError, needed: int) -> StorageError:
     what = f"cannot be written: {error.strerror or error}"
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         advice = "choose a directory that exists and that you may write to"
-        return StorageError(what, where=path, found=error, advice=advice)
+        return StorageError(what, where=path, advice=advice)
     free = shutil.disk_usage(path.parent).free
     advice = "free some space or choose another disk"
     return StorageError(

@@ -168,9 +168,9 @@ class TestData:
         assert str(tmp_path / "run" / "config.yaml") in err
 
     def test_a_picture_in_a_folder_that_is_not_there(self, pellucid: Run, learnt: Path, tmp_path: Path, said: Said) -> None:
-        """What the system refuses to other libraries is no bug of ours either."""
+        """What the system refuses is no bug of ours."""
         assert pellucid("plot", learnt, "--out", tmp_path / "none" / "x.png") == 3
-        assert f"error: {tmp_path / 'none' / 'x.png'}: No such file or directory" in said()
+        assert f"error: {tmp_path / 'none' / 'x.png'}: cannot be written: No such file or directory" in said()
 
     def test_a_run_where_a_file_is(self, pellucid: Run, recipe: Path, said: Said) -> None:
         assert pellucid("train", recipe, "--out", recipe) == 3
