@@ -37,7 +37,13 @@ def served(command: str, directory: Path) -> str:
     arguments = [sys.executable, "-m", *shlex.split(command), "--no-browser"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        arguments, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        arguments,
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell takes it from what runs in the background
     ) as it:
         assert it.stdout is not None
         url = it.stdout.readline().split()[0]
