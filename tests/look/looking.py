@@ -42,6 +42,14 @@ class Looking:
         self.page.wait_for_selector("#main:not([aria-busy])")
         self.page.wait_for_selector("#main h2, #main [role=alert], #ask input")
 
+    def until(self, expression: str) -> None:
+        """Wait until something holds on the page, whose policy lets nobody else ask in a loop there."""
+        for _ in range(400):
+            if self.page.evaluate(expression):
+                return
+            self.page.wait_for_timeout(25)
+        raise AssertionError(f"never came true: {expression}")
+
     def press(self, text: str) -> None:
         """A button or link of this name in the view."""
         self.page.get_by_role("button", name=text, exact=True).or_(

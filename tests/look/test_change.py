@@ -328,7 +328,7 @@ def test_the_code_is_on_the_page(looking: Open, served: str, translator: Transla
     assert page.page.locator("#main .code").text_content() == expected
     page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.page.get_by_role("button", name="Copy").click()
-    page.page.wait_for_function("document.getElementById('live').textContent === 'copied'")
+    page.until("document.getElementById('live').textContent === 'copied'")
     assert page.page.evaluate("navigator.clipboard.readText()") == expected
 
 

@@ -128,7 +128,7 @@ def coloured(canvas: Locator) -> int:
 def test_space_is_turned_by_sliders_and_arrows(looking: Open, exported: str) -> None:
     page = looking(exported, view="embeddings", space="yes")
     canvas = page.page.locator("#main .plot canvas")
-    page.page.wait_for_function("document.querySelector('#main .plot canvas').width > 300")
+    page.until("document.querySelector('#main .plot canvas').width > 300")
     assert coloured(canvas) > 20
     before = painted(canvas)
     page.page.locator("#main .plot").focus()
@@ -157,7 +157,7 @@ def test_a_word_is_found_and_chosen(looking: Open, served: str, table: Table) ->
     assert "no such word here" in page.main()
     field.fill("H")
     page.page.keyboard.press("Enter")
-    page.page.wait_for_function("location.hash.includes('token=')")
+    page.until("location.hash.includes('token=')")
     page.settle()
     assert table.names[int(page.state()["token"])].lower() == "▁h"
     assert page.page.locator("#main .near tbody tr").count() == 10
@@ -165,7 +165,7 @@ def test_a_word_is_found_and_chosen(looking: Open, served: str, table: Table) ->
 
 def test_a_point_of_the_plot_is_a_link(looking: Open, exported: str, trace: Trace, table: Table) -> None:
     page = looking(exported, view="embeddings")
-    page.page.wait_for_function("document.querySelector('#main .plot canvas').width > 300")
+    page.until("document.querySelector('#main .plot canvas').width > 300")
     box = page.page.locator("#main .plot canvas").bounding_box()
     assert box is not None
     known = list(coordinates(page))

@@ -61,7 +61,7 @@ def test_a_checkpoint_is_chosen_with_the_keyboard(looking: Open, served: str, le
     slider = page.page.locator('#main [data-key="slider Checkpoint"]')
     slider.focus()
     slider.press("Home")
-    page.page.wait_for_function("location.hash.includes('step=')")
+    page.until("location.hash.includes('step=')")
     page.settle()
     assert page.page.evaluate("document.activeElement.dataset.key") == "slider Checkpoint"
     assert page.page.inner_text("#main output") == f"step {page.state()['step']}"
