@@ -152,7 +152,7 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "layers beyond measure": ({"n_layer": 10**9}, "theirs/config.json: n_layer"),
     "layers beyond the weights": ({"n_layer": 900}, "weights are missing"),
     "a vocabulary beyond the weights": ({"vocab_size": 10**8}, "weights are missing"),
-    "layers beyond measure": ({"n_layer": 10**4}, "n_layers: must be at most 1,000"),
+    "layers beyond any model": ({"n_layer": 10**4}, "n_layers: must be at most 1,000"),
     "a vocabulary beyond measure": ({"vocab_size": 2**31 - 1}, "source_vocabulary: must be at most 100,000,000"),
     "a width beyond counting": ({"n_embd": 10**4000}, "theirs/config.json"),
     "half a character": ({"n_embd": "\ud800"}, "not what it should be"),
