@@ -5,6 +5,9 @@ a prompt of one token, 256 new ones); greedy search and five beams, one sentence
 process of its own with one model alive, round after round in turn, with one thread and with as many as there are cores, and the
 better of the two counts: small products are faster alone. Outputs in float32 must be equal, id for id.
 
+``memory`` is no contender but a limit: a step of the base model takes at least the time to read its weights (the smaller
+models stay in caches).
+
 ``whole``: the whole machine, batches of 32 in 8 bits: CTranslate2 with two workers of one thread, ours with two processes.
 """
 
@@ -31,7 +34,7 @@ class Contender:
     """Who decodes.
 
     Args:
-        engine: "ours", "transformers" or "ctranslate2".
+        engine: "ours", "transformers", "ctranslate2" or "memory".
         precision: of the products.
         compiled: steps for one sentence are compiled (ours).
         workers: sentences are shared out among so many, each with one thread; 1: one worker with the threads that are tried.
@@ -50,6 +53,7 @@ class Contender:
 OURS = [Contender("ours", precision, compiled) for precision in ("float32", "int8") for compiled in (False, True)]
 OURS += [Contender("ours", "bfloat16")]
 PEERS = [Contender("transformers"), Contender("ctranslate2"), Contender("ctranslate2", "int8")]
+MEMORY = Contender("memory")
 WHOLE = [Contender("ours", "int8", workers=2), Contender("ctranslate2", "int8", workers=2)]
 
 
@@ -78,7 +82,7 @@ def main() -> None:
 def _measure(size: str, folder: Path, given: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
     """By contender and case, the best tokens a second of each round."""
     ask("benchmarks.peers.decoders", ["make", size, str(folder)], settings(given.threads, None))
-    contenders = [*OURS, *PEERS, *([] if size == "gpt" else WHOLE)]
+    contenders = [*OURS, *PEERS, *([] if size == "gpt" else WHOLE), *([MEMORY] if size == "base" else [])]
     found: dict[str, dict[str, list[float]]] = {one.name: {} for one in contenders}
     outputs: dict[str, dict[str, Any]] = {}
     best_threads: dict[str, dict[str, int]] = {one.name: {} for one in contenders}
@@ -93,7 +97,7 @@ def _measure(size: str, folder: Path, given: argparse.Namespace) -> dict[str, di
                 best = max(answers, key=lambda threads: answers[threads][case]["speed"])
                 best_threads[one.name].setdefault(case, best)
                 found[one.name].setdefault(case, []).append(answers[best][case]["speed"])
-                if one.precision == "float32":
+                if one.precision == "float32" and one != MEMORY:
                     outputs.setdefault(case, {})[one.name] = answers[best][case]["ids"]
             print(f"{size}, round {number + 1}: {one.name}", file=sys.stderr, flush=True)
     for case, by_name in outputs.items():
@@ -113,8 +117,8 @@ def compare(size: str, speeds: dict[str, dict[str, list[float]]]) -> list[dict[s
     """A row for each of ours and each peer: medians, and their ratio (within a round both had the same machine)."""
     rows = []
     for one in [*OURS, *WHOLE[:1]]:
-        for peer in [*PEERS, *WHOLE[1:]]:
-            if (one.workers > 1) != (peer.workers > 1):
+        for peer in [*PEERS, *WHOLE[1:], MEMORY]:
+            if (one.workers > 1) != (peer.workers > 1) or (peer == MEMORY and one.precision != "float32"):
                 continue
             for case, ours in speeds.get(one.name, {}).items():
                 theirs = speeds.get(peer.name, {}).get(case)
@@ -123,7 +127,7 @@ def compare(size: str, speeds: dict[str, dict[str, list[float]]]) -> list[dict[s
                 rows.append(
                     {
                         "case": f"{size} {case}",
-                        "peer": peer.engine if peer.engine == "transformers" else f"{peer.engine}-{peer.precision}",
+                        "peer": f"{peer.engine}-{peer.precision}" if peer.engine == "ctranslate2" else peer.engine,
                         "precision": one.precision,
                         "compiled": one.compiled,
                         "ratio": round(statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), 3),

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from pellucid.decoding.constraints import Tracker
 from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError
-from pellucid.decoding.ranking import largest_sums
 from pellucid.decoding.rules import Written
+from pellucid.model.ranking import largest_sums
 
 
 class Candidate(NamedTuple):
@@ -74,8 +74,15 @@ class Beam:
 
     def choose(self, log_probabilities: Tensor) -> tuple[Tensor, Tensor]:
         """Takes (R, V), gives the rows to go on with and the token that each goes on with."""
+        return self._go_on(self._candidates(log_probabilities))
+
+    def take(self, sums: Tensor, beams: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Takes sum, beam and token of each sentence's candidates, best first, (S, C) each, gives what ``choose`` gives."""
+        return self._go_on(self._as_candidates(sums, beams, tokens))
+
+    def _go_on(self, considered: list[list[Candidate]]) -> tuple[Tensor, Tensor]:
         # A few candidates a sentence: Python is done with them before torch has begun its second operation.
-        self.considered = self._candidates(log_probabilities)
+        self.considered = considered
         n = self.tokens.shape[1] + 1
         chosen: list[Candidate] = []
         going_on = []
@@ -109,10 +116,13 @@ class Beam:
 
     def _candidates(self, log_probabilities: Tensor) -> list[list[Candidate]]:
         """Of each sentence the C = 2 K best extensions, best first."""
-        found = largest_sums(self.totals, log_probabilities, 2 * self.beams)  # (S, C) each
+        return self._as_candidates(*largest_sums(self.totals, log_probabilities, 2 * self.beams))
+
+    def _as_candidates(self, *found: Tensor) -> list[list[Candidate]]:
+        rows = range(0, len(self.live) * self.beams, self.beams)  # the first one of each sentence
         return [
             [Candidate(total, first + beam, token) for total, beam, token in zip(*one, strict=True)]
-            for first, *one in zip(range(0, len(log_probabilities), self.beams), *(x.tolist() for x in found), strict=True)
+            for first, *one in zip(rows, *(x.tolist() for x in found), strict=True)
         ]
 
     def _closing(self, at: int, candidates: list[Candidate]) -> list[Candidate]:

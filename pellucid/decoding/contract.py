@@ -56,12 +56,21 @@ class Model(Protocol[MemoryType, StateType]):
 
 @runtime_checkable
 class Choosing(State, Protocol):
-    """A state that can besides say which token is the most probable one, without showing all the others."""
+    """A state that can besides say which tokens are the most probable ones, without showing all the others."""
 
     def best(self, ids: Tensor, never: Tensor, /) -> tuple[Tensor, Tensor]:
         """Takes in ids (R, 1); log probability and id of the most probable next token of each row, but for those of ``never``.
 
         Returns:
             (R,) each. Of equally probable tokens the lowest id.
+        """
+        ...
+
+    def best_sums(self, ids: Tensor, never: Tensor, totals: Tensor, /) -> tuple[Tensor, Tensor, Tensor]:
+        """Takes in ids (R, 1) of the R beams of one sentence, whose sums of log probabilities so far are ``totals`` (1, R).
+
+        Returns:
+            The 2 R largest sums with a next token that is not of ``never``, best first, and beam and token of each: (1, 2 R)
+            each. Of equal sums the lower beam, then the lower token comes first.
         """
         ...

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError, has_ended
-from pellucid.decoding.ranking import largest
 from pellucid.decoding.rules import Written
+from pellucid.model.ranking import largest
 
 
 class Greedy:

@@ -140,12 +140,13 @@ def _steps(
 ) -> Iterator[Strategy]:
     state = model.start(model.encode(source, mask), beams=beams)
     ids = _first_tokens(start, source).repeat_interleave(beams)  # (R,)
-    # Where nothing but the most probable token is wanted, a state that knows it need not show all the others.
-    greedy = strategy if type(strategy) is Greedy and restrictions.plain else None
-    chooser = state if isinstance(state, Choosing) else None
+    # Where nothing but the most probable tokens is wanted, a state that knows them need not show all the others.
+    chooser = state if isinstance(state, Choosing) and restrictions.plain else None
     while strategy.live:
-        if greedy is not None and chooser is not None:
-            rows, ids = greedy.take(*chooser.best(ids[:, None], restrictions.never))
+        if chooser is not None and type(strategy) is Greedy:
+            rows, ids = strategy.take(*chooser.best(ids[:, None], restrictions.never))
+        elif chooser is not None and type(strategy) is Beam:
+            rows, ids = strategy.take(*chooser.best_sums(ids[:, None], restrictions.never, strategy.totals))
         else:
             logits, state = model.step(ids[:, None], state)  # (R, 1, V)
             rows, ids = strategy.choose(restrictions.log_probabilities(logits[:, -1], strategy.written))

@@ -25,10 +25,10 @@ from pellucid.decoding.contract import Model
 from pellucid.decoding.filters import filtered
 from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError
 from pellucid.decoding.penalties import length_penalty
-from pellucid.decoding.ranking import largest
 from pellucid.decoding.rules import Restrictions, Rule, Written
 from pellucid.decoding.sampling import draw, seeds_of, uniform
 from pellucid.decoding.search import longest
+from pellucid.model.ranking import largest
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -104,6 +105,9 @@ def test_an_encoder_decoder_writes_the_same_for_every_length_and_any_batch(monke
     other = encoder_decoder(seed=8)
     assert written(other, 5) != written(model, 5)
     assert_same(written(Compiled(other, PAIRS, (1,)), 5), written(other, 5))
+    with torch.no_grad():
+        other.weight("output").zero_()  # every token as probable as any other
+    assert_same(written(Compiled(other, PAIRS, (1, 3)), 5, beams=3), written(other, 5, beams=3))
 
 
 @needs_compiler
@@ -130,9 +134,12 @@ def test_8_bits_are_compiled_too() -> None:
     model = encoder_decoder()
     exact = written(model, 5)
     model = quantised(model)
-    [(ids, score)] = written(Compiled(model, PAIRS, (1,)), 5)
+    fast = Compiled(model, PAIRS, (1, 2))
+    [(ids, score)] = written(fast, 5)
     assert len(ids) == len(exact[0][0])
     assert score == pytest.approx(written(model, 5)[0][1], rel=0.05)
+    [(ids, score)], [(_, expected)] = written(fast, 5, beams=2), written(model, 5, beams=2)
+    assert score == pytest.approx(expected, rel=0.05)
 
 
 @needs_compiler
@@ -150,6 +157,41 @@ def test_half_precision_is_compiled_too() -> None:
     [(ids, score)], [(expected, exact)] = written(Compiled(model, PAIRS, (1,)), 5), written(model, 5)
     assert len(ids) == len(expected)
     assert score == pytest.approx(exact, rel=0.05)  # sums are rounded at other places
+
+
+@needs_compiler
+def test_a_damaged_file_in_the_cache_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = encoder_decoder()
+    load = compiled._load
+    paths: list[Path] = []
+
+    def watched(path: Path) -> object:
+        paths.append(path)
+        return load(path)
+
+    monkeypatch.setattr(compiled, "_load", watched)
+    expected = written(Compiled(model, PAIRS, (1,)), 5)
+    whole = paths[-1].read_bytes()
+    paths[-1].write_bytes(whole[:1000])
+    made: list[Path] = []
+
+    def put_back(_step: object, _rows: int, path: Path) -> None:
+        path.write_bytes(whole)
+        made.append(path)
+
+    monkeypatch.setattr(compiled, "_compile", put_back)
+    assert written(Compiled(model, PAIRS, (1,)), 5) == expected
+    assert made == paths[-1:]
+
+
+def test_the_oldest_files_of_the_cache_make_room(tmp_path: Path) -> None:
+    for number in range(compiled.KEPT + 2):
+        path = tmp_path / f"{number}.pt2"
+        path.touch()
+        os.utime(path, (number, number))
+    compiled._make_room(tmp_path)
+    assert len(list(tmp_path.iterdir())) == compiled.KEPT
+    assert not (tmp_path / "1.pt2").exists()
 
 
 @needs_compiler

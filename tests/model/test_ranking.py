@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pellucid.decoding.ranking import BLOCK, largest, largest_sums
+from pellucid.model.ranking import BLOCK, largest, largest_sums
 
 VALUES = torch.tensor([-math.inf, -2.5, -1.0, -0.0, 0.0, 1e-30, 3.0])
 # Narrower than a block, whole blocks, something behind the last; Many blocks, of which most are left out.

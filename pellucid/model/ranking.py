@@ -45,7 +45,7 @@ def largest_sums(totals: Tensor, values: Tensor, count: int) -> tuple[Tensor, Te
     n_sentences, beams = totals.shape
     vocabulary = values.shape[1]
     values = values.view(n_sentences, beams, vocabulary)
-    best, places = _largest_sums_in_blocks(totals, values, min(count + 1, beams * vocabulary))
+    best, places = largest_sums_in_blocks(totals, values, min(count + 1, beams * vocabulary))
     ties = (best[:, 1:] == best[:, :-1]) & (best[:, 1:] > -torch.inf)
     best, places = best[:, :count], places[:, :count]
     if ties.any():
@@ -57,7 +57,7 @@ def largest_sums(totals: Tensor, values: Tensor, count: int) -> tuple[Tensor, Te
     return best, places // vocabulary, places % vocabulary
 
 
-def _largest_sums_in_blocks(totals: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def largest_sums_in_blocks(totals: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Sums of (S, K) and (S, K, V), and their places k V + v, best first, equal ones in any order: (S, C) each."""
     n_sentences, beams, vocabulary = values.shape
     size = _block_size(vocabulary)
