@@ -57,7 +57,7 @@ def append(path: str | Path, data: bytes) -> None:
         StorageError: when the system refuses; what it took of ``data`` is taken away again.
     """
     path = Path(path)
-    before = _size(path)
+    before = directory_size(path)
     try:
         with open(path, "ab") as file:
             file.write(data)
@@ -195,7 +195,7 @@ def _written_aside(path: Path, needed: int = 0) -> Iterator[Path]:
         refusal = _system_error(error)
         if refusal is None:
             raise
-        raise _refused(path, refusal, max(needed, _size(aside))) from error
+        raise _refused(path, refusal, max(needed, directory_size(aside))) from error
     finally:
         with contextlib.suppress(OSError):
             _remove(aside)
@@ -274,7 +274,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _size(path: Path) -> int:
+def directory_size(path: Path) -> int:
     """Bytes of a file or of all files below a directory; 0 when it cannot be seen."""
     try:
         files = [path, *path.rglob("*")] if path.is_dir() else [path]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pellucid.base.errors import UsageError
 from pellucid.base.files import write_atomically
@@ -42,28 +42,35 @@ def pyplot_without_screen() -> Any:
     return pyplot
 
 
-def plot_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
-    """Loss and scores against steps, one colour a run.
+Axis = Literal["step", "seconds"]
+
+
+def plot_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, x: Axis = "step") -> None:
+    """Loss and scores, one colour a run: a panel for the loss, and one for each metric that any of them has.
 
     Args:
         runs: rows of ``metrics.jsonl`` by the name of the run.
         path: of the picture; its ending decides the format.
+        x: along which they are drawn; seconds are those spent in steps, validations not counted.
 
     Raises:
         UsageError: matplotlib is not installed.
     """
     pyplot = pyplot_without_screen()
-    scores = [name for name in ("dev_bleu", "dev_chrf") if any(name in row for rows in runs.values() for row in rows)]
-    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    metrics = metrics_of(row for rows in runs.values() for row in rows)
+    panels = 1 + len(metrics)
+    figure, axes = pyplot.subplots(1, panels, figsize=(max(5.5 * panels, 7), 4), layout="constrained", squeeze=False)
     for number, (run, rows) in enumerate(runs.items()):
-        colour = f"C{number}"
-        _line(axes[0], rows, "train_loss", f"{run}: training (smoothed)", color=colour, alpha=0.5)
-        _line(axes[0], rows, "dev_loss", f"{run}: dev", color=colour, marker="o")
-        for name, style in zip(scores, ("-", "--"), strict=False):
-            _line(axes[1], rows, name, f"{run}: {name.replace('_', ' ')}", color=colour, marker="o", linestyle=style)
-    axes[0].set(xlabel="step", ylabel="loss per target token (nats)", title="Loss")
-    axes[1].set(xlabel="step", ylabel="score", title="Scores on the dev split")
-    for axis in axes:
+        colour = f"C{number % 10}"
+        _line(axes[0, 0], rows, "train_loss", f"{run}: training (smoothed)", x, color=colour, alpha=0.5)
+        _line(axes[0, 0], rows, "dev_loss", f"{run}: dev", x, color=colour, marker="o")
+        for axis, name in zip(axes[0, 1:], metrics, strict=True):
+            _line(axis, rows, name, run, x, color=colour, marker="o")
+    axes[0, 0].set(ylabel="loss per target token (nats)", title="Loss")
+    for axis, name in zip(axes[0, 1:], metrics, strict=True):
+        axis.set(ylabel=name.removeprefix("dev_"), title=f"{name.removeprefix('dev_')} on the dev split")
+    for axis in axes[0]:
+        axis.set_xlabel("step" if x == "step" else "seconds in steps")
         axis.grid(alpha=0.3)
         if axis.lines:
             axis.legend(fontsize="small")
@@ -71,10 +78,32 @@ def plot_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> 
     pyplot.close(figure)
 
 
-def _line(axis: Any, rows: Sequence[Mapping[str, Any]], name: str, label: str, **style: Any) -> None:
-    points = [(row["step"], row[name]) for row in rows if name in row]
+def metrics_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The scores on the dev split that rows have besides the loss, in the order in which they come."""
+    names = dict.fromkeys(name for row in rows for name in row if name.startswith("dev_") and name != "dev_loss")
+    return list(names)
+
+
+def _line(axis: Any, rows: Sequence[Mapping[str, Any]], name: str, label: str, x: Axis, **style: Any) -> None:
+    """One metric of one run; that of averaged weights stands apart, as a star: they are another model."""
+    seen = [row for row in rows if name in row]
+    points, stars = ([row for row in seen if ("averaged" in row) == averaged] for averaged in (False, True))
     if points:
-        axis.plot(*zip(*points, strict=True), label=label, **style)
+        axis.plot(_places(points, rows, x), [row[name] for row in points], label=label, **style)
+    if stars:
+        axis.plot(_places(stars, rows, x), [row[name] for row in stars], linestyle="", marker="*", color=style["color"], ms=12)
+
+
+def _places(points: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], x: Axis) -> list[float]:
+    """Where points stand along x: validations, which have no time of their own, between the rows of training around them."""
+    if x == "step":
+        return [row["step"] for row in points]
+    import numpy as np
+
+    timed = [row for row in rows if "seconds" in row]
+    steps, seconds = [0, *(row["step"] for row in timed)], [0.0, *(row["seconds"] for row in timed)]
+    found: list[float] = np.interp([row["step"] for row in points], steps, seconds).tolist()
+    return found
 
 
 def plot_attention(weights: Any, source: Sequence[str], target: Sequence[str], title: str, path: Path) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pellucid.base.config import RunConfig
 from pellucid.base.progress import say
+from pellucid.base.sense import odd_vocabulary
 from pellucid.data import batches
 from pellucid.data.readers import Split
 from pellucid.data.store import ExampleEncoder, Ids, Store, open_or_prepare
@@ -46,6 +47,9 @@ class Prepared:
             self.stores[name] = open_or_prepare(split, encoder, store, config.data, begun=begun)
             for line in self.stores[name].report.lines():
                 say(f"{name}: {line}")
+        if not begun:
+            for line in odd_vocabulary(config, encoder.vocabulary_size, len(self.stores["train"].tokens)):
+                say(f"warning: {line}")
         self._plan = lru_cache(maxsize=2)(self._make_plan)
 
     def plan(self, epoch: int) -> batches.Plan:

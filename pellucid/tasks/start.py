@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from torch import nn
 
-from pellucid.base.config import RunConfig
-from pellucid.base.errors import UsageError
+from pellucid.base.config import RunConfig, StartConfig
+from pellucid.base.errors import ModelError, UsageError
+from pellucid.base.files import write_atomically
 from pellucid.base.progress import say
 from pellucid.model.lora import ADDED, plain_weights
 from pellucid.model.transformer import Transformer
 from pellucid.tasks.model_directory import find, load_model, read_config
+from pellucid.training.checkpoints import has_checkpoints
+
+RECORD = "start.json"
 
 
 def with_its_shape(config: RunConfig) -> RunConfig:
@@ -44,16 +50,27 @@ def with_its_shape(config: RunConfig) -> RunConfig:
     return replace(config, model=shape, text=before.text)
 
 
-def take_weights(model: Transformer, config: RunConfig) -> None:
+def take_weights(model: Transformer, config: RunConfig, run: Path) -> None:
     """Put the weights of ``start.model`` into a model that has been initialised, and freeze what is to stay.
 
     Weights that have no match there, such as the head of another task, keep their first values.
 
+    Args:
+        model: initialised.
+        config: of the run.
+        run: its directory, where ``start.json`` says which weights had no match. A run that goes on has all its weights, and
+            needs the model that it started from no more.
+
     Raises:
+        ModelError: the model to start from is gone or damaged.
         UsageError: a pattern of ``start.freeze`` fits no weight.
     """
     start = config.start
     if start.model is None:
+        return
+    record = run / RECORD
+    if has_checkpoints(run) and record.is_file():
+        _freeze(model, config, set(_new_weights(record)))
         return
     directory = find(start.model)
     trained = load_model(directory, read_config(directory))
@@ -68,7 +85,28 @@ def take_weights(model: Transformer, config: RunConfig) -> None:
         else:
             new.append(name)
     say(f"{len(own) - len(new)} of {len(own)} weights from {directory}" + (f"; new: {', '.join(new)}" if new else ""))
+    write_atomically(record, (json.dumps({"model": str(directory), "new": new}, indent=2) + "\n").encode())
     _freeze(model, config, set(new))
+
+
+def _new_weights(record: Path) -> list[str]:
+    try:
+        found: list[str] = json.loads(record.read_text(encoding="utf-8"))["new"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        advice = "delete the file: the model that the run started from is looked at again"
+        raise ModelError("what the run started with is damaged", where=record, found=error, advice=advice) from None
+    return found
+
+
+def n_learning(model: nn.Module, start: StartConfig) -> int:
+    """How many numbers of a model learn, as far as that can be told before it has its weights."""
+
+    def learns(name: str) -> bool:
+        if start.lora_rank:
+            return name.rpartition(".")[2] in ADDED
+        return not any(fnmatchcase(name, pattern) for pattern in start.freeze)
+
+    return sum(parameter.numel() for name, parameter in model.named_parameters() if learns(name))
 
 
 def _freeze(model: nn.Module, config: RunConfig, new: set[str]) -> None:

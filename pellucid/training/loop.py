@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,14 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.base.config import RunConfig
-from pellucid.base.errors import DivergedError, MemoryLimitError
+from pellucid.base.errors import DivergedError
 from pellucid.base.progress import Progress as Bar
 from pellucid.base.progress import say
 from pellucid.model.lora import plain_weights
 from pellucid.training.averaging import MovingAverage, average
 from pellucid.training.checkpoints import Checkpoints, Progress, moments_of, restore_moments
 from pellucid.training.divergence import Watch
+from pellucid.training.outlook import Forecast, memory_explained
 from pellucid.training.parallel import ALONE, Ranks
+from pellucid.training.profiling import profiler
 from pellucid.training.protocol import Task, Validation
 from pellucid.training.record import Record
 from pellucid.training.schedule import learning_rate
@@ -49,11 +50,21 @@ class Trainer:
         config: of the run, with precision, device and threads settled.
         directory: of the run; exists, and is locked by the caller.
         ranks: the processes that train it together.
+        profile: whether the first of them records some steps, see :mod:`pellucid.training.profiling`.
     """
 
-    def __init__(self, task: Task, model: nn.Module, config: RunConfig, directory: Path, ranks: Ranks = ALONE) -> None:
+    def __init__(
+        self,
+        task: Task,
+        model: nn.Module,
+        config: RunConfig,
+        directory: Path,
+        ranks: Ranks = ALONE,
+        *,
+        profile: bool = False,
+    ) -> None:
         self.task, self.model, self.config, self.directory = task, model.to(config.runtime.device), config, directory
-        self.ranks = ranks
+        self.ranks, self.profile = ranks, profile and ranks.first
         self.trained = ranks.wrap(model)
         if config.training.compile:
             self.trained = cast("nn.Module", torch.compile(self.trained, dynamic=True))
@@ -67,6 +78,7 @@ class Trainer:
         self.record = Record(directory, self.progress.step, writes=ranks.first)
         self.window = _Window()
         self.watch = Watch(config, self.progress)
+        self.forecast = Forecast(config.training.steps - self.progress.step)
 
     def run(self) -> None:
         """Train until the last step, then write the model.
@@ -81,13 +93,15 @@ class Trainer:
             say(f"this run is finished (step {self.progress.step}): nothing to do")
             return
         self.progress.finished = False
-        with StopSignals() as stop, _explained(self.config):
+        with StopSignals() as stop, memory_explained(self.config):
             self._try_worst_batch()
             if self._due(training.validate_every) and self._not_validated():
                 self._validate(stop)  # the last call was stopped in it
-            with Bar(training.steps, "steps", "training", start=self.progress.step) as bar:
+            bar = Bar(training.steps, "steps", "training", start=self.progress.step)
+            with bar, profiler(self.profile, self.directory, self.config.runtime.device, self.ranks.size) as profiled:
                 while self.progress.step < training.steps and not self._asked(stop) and not self._lost_patience():
                     self._step(bar)
+                    profiled.step()
                     if self._due(training.validate_every) and self.progress.step < training.steps:
                         self._validate(stop)
                     if self._due(self.config.checkpoints.every) and self.progress.step < training.steps:
@@ -138,17 +152,19 @@ class Trainer:
         self.watch.look_at(result.loss / result.tokens)
         if self.average is not None:
             self.average.update(self.model.state_dict())
-        self._count(result, time.perf_counter() - began, rate)
+        self._count(result, time.perf_counter() - began)
         bar.update(1, loss=self.window.loss / self.window.tokens, rate=rate, tokens_per_second=self._speed())
         if self._due(self.config.training.log_every):
             self._log(result, rate)
 
-    def _count(self, result: StepResult, seconds: float, rate: float) -> None:
+    def _count(self, result: StepResult, seconds: float) -> None:
         self.progress.tokens += result.tokens
         self.progress.seconds += seconds
         self.window.loss += result.loss
         self.window.tokens += result.tokens
         self.window.seconds += seconds
+        if line := self.forecast.after(seconds):
+            say(line)
 
     def _speed(self) -> float:
         return self.window.tokens / self.window.seconds
@@ -290,19 +306,3 @@ def _dev(found: Validation) -> dict[str, float]:
 
 def _in_words(found: Validation) -> str:
     return ", ".join(f"dev {name} {value:.2f}" for name, value in found.metrics.items())
-
-
-@contextmanager
-def _explained(config: RunConfig) -> Iterator[None]:
-    """Turn what the allocators raise when memory runs out into advice on the setting to change."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not (isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)):
-            raise
-        raise MemoryLimitError(
-            "a batch does not fit into memory",
-            where="training.batch_tokens",
-            found=config.training.batch_tokens,
-            advice="halve training.batch_tokens and double training.accumulate: the steps stay the same",
-        ) from error

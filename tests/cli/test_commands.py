@@ -238,10 +238,10 @@ class TestPlot:
             (tmp_path / name / "run").mkdir(parents=True)
             shutil.copy(learnt / "metrics.jsonl", tmp_path / name / "run")
         drawn: list[dict[str, Any]] = []
-        monkeypatch.setattr("pellucid.base.plots.plot_curves", lambda runs, path: drawn.append(runs))
+        monkeypatch.setattr("pellucid.base.plots.plot_curves", lambda runs, path, x: drawn.append(runs))
         runs = [tmp_path / "one" / "run", tmp_path / "two" / "run"]
         assert pellucid("plot", *runs, "--out", tmp_path / "both.svg") == 0
-        assert [*drawn[0]] == [str(run) for run in runs]
+        assert [*drawn[0]] == ["one/run", "two/run"]
         assert all(any("dev_bleu" in row for row in rows) for rows in drawn[0].values())
 
     def test_attention(self, pellucid: Run, learnt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

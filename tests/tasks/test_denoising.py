@@ -185,7 +185,7 @@ class TestFineTuning:
         assert [tokenizer.fingerprint for tokenizer in task.tokenizers] == [base.tokenizer.fingerprint] * 2
         model: Any = build(task.config.model)
         initialise(model, 5)
-        take_weights(model, config)
+        take_weights(model, config, tmp_path)
         taken, expected = model.state_dict(), base.model.state_dict()
         assert taken.keys() == expected.keys()
         assert [name for name in taken if not torch.equal(taken[name], expected[name])] == []
