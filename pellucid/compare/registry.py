@@ -35,8 +35,12 @@ LIST = {
     "gradients": Listed("Does the gradient fade with distance in recurrent networks, and not in attention?", 1, 10),
     "scaling": Listed("Do operations, waiting steps and paths grow with length and width as Table 1 of the paper says?", 1, 5),
     "order": Listed("Is word order lost without positions, and which scheme brings it back?", 3, 30),
+    "positions": Listed(
+        "Positions once or at every layer, which base, and layers with weights of their own or shared: does it matter?", 6, 60
+    ),
     "additive": Listed("What does the scale of the dot product do, and what does additive attention cost?", 3, 30),
     "heads": Listed("Do several heads do better than one of the same size, and look at different things?", 3, 30),
+    "roles": Listed("Does each role in attention need weights of its own, and the heads something that mixes them?", 5, 60),
     "mask": Listed("What does a model learn that may look ahead, and what does it then write?", 1, 15),
     "residual": Listed("What becomes of deep stacks without residual connections, and without norms?", 3, 40),
     "counting": Listed("Do recurrent networks still win where counting is asked for?", 2, 30),

@@ -150,8 +150,8 @@ class TestMeasures:
 
     def test_without_positions_the_two_sentences_are_the_same(self) -> None:
         size = order.SIZES["smallest"]
-        assert order.shift(order._make(order.config_of("encoder", "none", size), 1)) < 1e-5
-        assert order.shift(order._make(order.config_of("encoder", "sinusoidal", size), 1)) > 0.01
+        assert order.shift(order.untrained(order.config_of("encoder", "none", size), 1)) < 1e-5
+        assert order.shift(order.untrained(order.config_of("encoder", "sinusoidal", size), 1)) > 0.01
 
     def test_entropy_of_the_ruled_language(self) -> None:
         # 0.8 and an eighth of 0.2 for one token, an eighth of 0.2 for each of seven.

@@ -62,7 +62,8 @@ def config_of(stack: str, scheme: Positions, size: Size) -> ModelConfig:
     )
 
 
-def _make(config: ModelConfig, seed: int) -> nn.Module:
+def untrained(config: ModelConfig, seed: int) -> nn.Module:
+    """With weights from a seed."""
     model = build(config)
     initialise(model, seed)
     return model
@@ -95,7 +96,7 @@ def run(effort: Effort, seed: int) -> Figures:
     with Progress(len(STACKS) * len(SCHEMES), "models", "order") as progress:
         for stack in STACKS:
             for scheme in SCHEMES:
-                make: Callable[[int], nn.Module] = partial(_make, config_of(stack, scheme, size))
+                make: Callable[[int], nn.Module] = partial(untrained, config_of(stack, scheme, size))
                 if stack == "encoder":
                     shifts[scheme] = [shift(make(each)) for each in seeds]
                 task = partial(batch, length=size.length, rows=size.rows)
