@@ -33,6 +33,7 @@ LIST = {
     ),
     "speed": Listed("Is a recurrent network slower to train than attention of equal size?", 2, 20),
     "gradients": Listed("Does the gradient fade with distance in recurrent networks, and not in attention?", 1, 10),
+    "cost": Listed("What does a Transformer cost at equal width, and what at equal quality?", 4, 50),
     "scaling": Listed("Do operations, waiting steps and paths grow with length and width as Table 1 of the paper says?", 1, 5),
     "order": Listed("Is word order lost without positions, and which scheme brings it back?", 3, 30),
     "positions": Listed(
@@ -44,9 +45,13 @@ LIST = {
     "mask": Listed("What does a model learn that may look ahead, and what does it then write?", 1, 15),
     "residual": Listed("What becomes of deep stacks without residual connections, and without norms?", 3, 40),
     "counting": Listed("Do recurrent networks still win where counting is asked for?", 2, 30),
+    "steps": Listed("Does a Transformer need fewer steps of training than an LSTM with attention, and less time?", 6, 60),
+    "data_sizes": Listed("Which of the two learns more from few sentence pairs, and which from many?", 8, 60),
     "programs": Listed("Can one Transformer copy, reverse, sort and add?", 2, 30),
     "words": Listed("Do similar words end up close to each other?", 1, 5),
     "contextual": Listed("Does the same word have other vectors in another sentence, layer by layer?", 1, 15),
+    "overthinking": Listed("What would each layer answer, and are right answers left behind on the way?", 2, 30),
+    "probes": Listed("Can more be read from a Transformer's states than from a recurrent network's?", 3, 40),
     "depths": Listed("May the decoder read the encoder at different depths?", 2, 40),
     "norms": Listed("Does a deep stack train without normalisation, and does it matter which one it has?", 2, 40),
 }

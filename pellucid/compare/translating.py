@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from pellucid.base.config import ModelConfig, StackConfig
 from pellucid.base.recurrent import RecurrentConfig
 from pellucid.compare.corpus import LONGEST, Translator, draw_from, loss_on, pairs_side_by_side, sentences, translations
+from pellucid.compare.cost import Work
 from pellucid.compare.learner import Learnt, learn
+from pellucid.compare.sizes import matched, parameters
 
 WORTH_A_LOOK = 3.0  # nats a word: above it a translator has hardly learnt which words there are, and differences say nothing
 
@@ -65,6 +68,28 @@ def lstm(width: int, layers: int) -> ModelConfig:
         norm="post",
         recurrent=RecurrentConfig(cell="lstm", attention="dot"),
     )
+
+
+TRANSFORMER, LSTM = "Transformer", "LSTM with attention"
+
+
+def equal_translators(width: int, layers: int, dropout: float = 0.0) -> dict[str, ModelConfig]:
+    """Both, the LSTM with as many weights as a Transformer of this width, as nearly as whole widths allow."""
+    ours = replace(transformer(width, layers), dropout=dropout)
+    other = matched(lambda wide: replace(lstm(wide, layers), dropout=dropout), parameters(ours))
+    return {TRANSFORMER: ours, LSTM: other}
+
+
+def training_step(model: Translator, pairs: Tensor) -> Work:
+    """Forward, loss of every target word of these pairs, backward."""
+    batch = translations(pairs)
+
+    def work() -> None:
+        loss = F.cross_entropy(model(batch.ids, wanted=batch.wanted), batch.answers)
+        loss.backward()  # type: ignore[no-untyped-call]
+        model.zero_grad(set_to_none=True)
+
+    return work
 
 
 def wider(config: ModelConfig, d_ff: int) -> ModelConfig:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from pellucid.compare.corpus import pairs_side_by_side, translations, translator
+from pellucid.compare.experiment import Place
 from pellucid.compare.experiments import positions, roles
 from pellucid.compare.experiments.positions import EVERY, OWN, PAPER, SHARED, WIDE, sinusoids
 from pellucid.compare.experiments.roles import NO_OUTPUT, ONE, SAME_KEY, UNEVEN, WHOLE
@@ -41,7 +42,13 @@ def test_what_attention_lacks_the_feed_forward_has(name: str) -> None:
     assert [each.n_heads for each in attentions(translator(config, 1))[:3]] == ([1, 8, 1] if name == UNEVEN else [4, 4, 4])
 
 
-ROLES_GOOD = {WHOLE: [1.0, 1.1], NO_OUTPUT: [1.3, 1.4], SAME_KEY: [1.2, 1.3], ONE: [1.5, 1.6], UNEVEN: [1.0, 1.1]}
+ROLES_GOOD: dict[Place, list[float]] = {
+    WHOLE: [1.0, 1.1],
+    NO_OUTPUT: [1.3, 1.4],
+    SAME_KEY: [1.2, 1.3],
+    ONE: [1.5, 1.6],
+    UNEVEN: [1.0, 1.1],
+}
 
 
 @pytest.mark.parametrize(
@@ -54,7 +61,7 @@ ROLES_GOOD = {WHOLE: [1.0, 1.1], NO_OUTPUT: [1.3, 1.4], SAME_KEY: [1.2, 1.3], ON
         ({WHOLE: [5.0, 5.1]}, "undecided"),
     ],
 )
-def test_roles_can_come_out_each_way(change: dict[str, list[float]], verdict: str) -> None:
+def test_roles_can_come_out_each_way(change: dict[Place, list[float]], verdict: str) -> None:
     assert roles.EXPERIMENT.rule.judge(roles.judged({**ROLES_GOOD, **change}))[0] == verdict
 
 
@@ -89,8 +96,8 @@ def test_sinusoids_of_the_papers_base_are_the_models() -> None:
     assert sinusoids(3, 4, 100)[2].tolist() == pytest.approx([math.sin(2), math.cos(2), math.sin(0.2), math.cos(0.2)])
 
 
-LOSSES = {PAPER: [1.0, 1.1], EVERY: [1.0, 1.1], SHARED: [1.2, 1.3], WIDE: [1.15, 1.25]}
-RIGHT = {base: [0.8, 0.82] for base in positions.BASES}
+LOSSES: dict[Place, list[float]] = {PAPER: [1.0, 1.1], EVERY: [1.0, 1.1], SHARED: [1.2, 1.3], WIDE: [1.15, 1.25]}
+RIGHT: dict[Place, list[float]] = {base: [0.8, 0.82] for base in positions.BASES}
 
 
 @pytest.mark.parametrize(
@@ -103,6 +110,8 @@ RIGHT = {base: [0.8, 0.82] for base in positions.BASES}
         ({}, {OWN: [0.1, 0.1]}, "undecided"),
     ],
 )
-def test_positions_can_come_out_each_way(losses: dict[str, list[float]], right: dict[int, list[float]], verdict: str) -> None:
+def test_positions_can_come_out_each_way(
+    losses: dict[Place, list[float]], right: dict[Place, list[float]], verdict: str
+) -> None:
     found = positions.judged({**LOSSES, **losses}, {**RIGHT, **right})
     assert positions.EXPERIMENT.rule.judge(found)[0] == verdict
