@@ -41,6 +41,7 @@ LIST = {
     ),
     "additive": Listed("What does the scale of the dot product do, and what does additive attention cost?", 3, 30),
     "heads": Listed("Do several heads do better than one of the same size, and look at different things?", 3, 30),
+    "variations": Listed("Do heads, widths, depth, dropout and positions matter as in Table 3 of the paper?", 5, 60),
     "roles": Listed("Does each role in attention need weights of its own, and the heads something that mixes them?", 5, 60),
     "mask": Listed("What does a model learn that may look ahead, and what does it then write?", 1, 15),
     "residual": Listed("What becomes of deep stacks without residual connections, and without norms?", 3, 40),

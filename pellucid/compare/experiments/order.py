@@ -151,8 +151,8 @@ def run(effort: Effort, seed: int) -> Figures:
             f"{size.rows} sequences; rates tried: {size.rates}, the best by validation for the first seed. {size.seeds} seeds.",
             f"Translation from French to English of the built-in corpus: trained on pairs of at most {SHORT} words a side, "
             f"tested on such and on longer ones; two layers a side, width {size.width}, the scheme in both stacks. Matched: "
-            f"parameters: {parameters(transformer(size.width, 2)):,}, more for learned positions; {budget}. {budget.seeds} seeds; "
-            "differences are taken seed by seed.",
+            f"parameters: {parameters(transformer(size.width, 2)):,}, more for learned positions; {budget}. "
+            "Differences are taken seed by seed.",
         ),
         panels=(
             Panel("Two orders of the same words, untrained encoder", "positions", "difference", (Series("encoder", shifts),)),
