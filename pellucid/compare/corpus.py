@@ -84,6 +84,12 @@ def pairs_side_by_side(split: str) -> Tensor:
     return torch.cat((french.ids, english.ids), dim=1)
 
 
+def longer_side(ids: Tensor) -> Tensor:
+    """Words of the longer side of each pair (N, 2 (LONGEST + 2)): (N,)."""
+    counts = (ids > END).view(len(ids), 2, LONGEST + 2).sum(2)
+    return counts.amax(1)
+
+
 class Translator(nn.Module):
     """An encoder-decoder that takes source and target side by side, so that one training loop serves all."""
 

@@ -1,7 +1,8 @@
-"""The course of a training, as a panel of a report."""
+"""Curves that fall: the course of a training, as a panel of a report, and where a curve comes down to some loss."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -23,3 +24,24 @@ def training_panel(learnt: Mapping[str, Learnt[Model]]) -> Panel:
 
     series = tuple(Series(name, points(each.losses)) for name, each in learnt.items())
     return Panel("Training", "step", "loss (nats an answer)", series)
+
+
+def reached_at(points: Mapping[float, float], target: float) -> float:
+    """Where the loss first is at most ``target``: between two measured places by a straight line over their logarithm.
+
+    Args:
+        points: losses by steps, seconds or whatever was spent, in order.
+        target: of the loss.
+
+    Raises:
+        ValueError: it is not reached.
+    """
+    before: tuple[float, float] | None = None
+    for place, loss in points.items():
+        if loss <= target:
+            if before is None:
+                return place
+            share = (before[1] - target) / (before[1] - loss)
+            return math.exp(math.log(before[0]) + share * (math.log(place) - math.log(before[0])))
+        before = place, loss
+    raise ValueError("the target is not reached")

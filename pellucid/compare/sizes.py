@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 
 import torch
@@ -20,17 +21,19 @@ def parameters(config: ModelConfig) -> int:
         return sum(weight.numel() for weight in build(config).parameters())
 
 
-def matched(make: Callable[[int], ModelConfig], wanted: int) -> ModelConfig:
+def matched(make: Callable[[int], ModelConfig], wanted: int, count: Callable[[ModelConfig], int] = parameters) -> ModelConfig:
     """The configuration whose number of weights is nearest to ``wanted``, of all widths.
 
     Args:
         make: configuration of a width; wider must be larger.
         wanted: number of weights.
+        count: of a configuration, where its model is changed after it was built.
     """
-    width = 1
-    while parameters(make(width + 1)) < wanted:
-        width += 1
-    return min(make(width), make(width + 1), key=lambda config: abs(parameters(config) - wanted))
+    enough = 2
+    while count(make(enough)) < wanted:
+        enough *= 2
+    width = bisect_left(range(enough), wanted, lo=2, key=lambda width: count(make(width)))
+    return min(make(width - 1), make(width), key=lambda config: abs(count(config) - wanted))
 
 
 def decoder(kind: str, *, width: int, vocabulary: int, layers: int = 2, heads: int = 4, max_length: int = 1024) -> ModelConfig:

@@ -150,8 +150,8 @@ class TestMeasures:
 
     def test_without_positions_the_two_sentences_are_the_same(self) -> None:
         size = order.SIZES["smallest"]
-        assert order.shift(order._make(order.config_of("encoder", "none", size), 1)) < 1e-5
-        assert order.shift(order._make(order.config_of("encoder", "sinusoidal", size), 1)) > 0.01
+        assert order.shift(order.untrained(order.config_of("encoder", "none", size), 1)) < 1e-5
+        assert order.shift(order.untrained(order.config_of("encoder", "sinusoidal", size), 1)) > 0.01
 
     def test_entropy_of_the_ruled_language(self) -> None:
         # 0.8 and an eighth of 0.2 for one token, an eighth of 0.2 for each of seven.
@@ -172,5 +172,28 @@ class TestMeasures:
         ids = torch.tensor([[1, 20, 30, 31, 32]])
         plain = made(residual._config(2, size), 1)(ids)
         torch.testing.assert_close(residual.variant("whole", 2, size, 1)(ids), plain)
-        for name in ("no residual", "no norm", "neither"):
+        for name in ("no residual", "no norm", "neither", residual.LONG):
             assert not torch.allclose(residual.variant(name, 2, size, 1)(ids), plain)
+
+    @pytest.mark.parametrize("depth", [1, 2, 5])
+    def test_long_skips_go_from_the_first_layer_to_the_last(self, depth: int) -> None:
+        size = residual.SIZES["smallest"]
+        model = residual.variant(residual.LONG, depth, size, 1).eval()
+        plain = residual.blocks(residual.variant("no residual", depth, size, 1))
+        blocks = residual.blocks(model)
+        assert [list(a.state_dict()) for a in blocks] == [list(b.state_dict()) for b in plain]
+        assert all(
+            torch.equal(x, y)
+            for a, b in zip(blocks, plain, strict=True)
+            for x, y in zip(a.parameters(), b.parameters(), strict=True)
+        )
+        [stack] = model.decoder.layers
+        joints = [each.joint for each in stack.modules() if isinstance(each, residual.Joined) and each.joint is not None]
+        assert len(joints) == depth // 2
+        seen: list[int] = []
+        hooks = [
+            block.register_forward_hook(lambda *_, number=number: seen.append(number)) for number, block in enumerate(blocks)
+        ]
+        model(torch.tensor([[1, 20, 30, 31, 32]]))
+        assert seen == list(range(depth))
+        assert len(hooks) == depth

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -11,10 +11,12 @@ from torch import nn
 
 from pellucid.base.config import ModelConfig, Positions, StackConfig
 from pellucid.base.progress import Progress
+from pellucid.compare.corpus import draw_from, longer_side, loss_on, pairs_side_by_side, translations, translator
 from pellucid.compare.experiment import Effort, Experiment, Figures, Panel, Place, Series
 from pellucid.compare.learner import TEST, Batch, accuracy, learn
 from pellucid.compare.rule import Line, Rule
 from pellucid.compare.sizes import parameters
+from pellucid.compare.translating import WORTH_A_LOOK, Budget, above, transformer
 from pellucid.model.build import build, initialise
 
 SCHEMES: tuple[Positions, ...] = ("none", "sinusoidal", "learned", "rotary", "alibi")
@@ -43,6 +45,13 @@ SIZES: dict[Effort, Size] = {
     "quick": Size(16, 32, 250, 16, (0.01,), 3),
     "full": Size(32, 64, 1000, 32, (0.001, 0.003, 0.01), 5),
 }
+BUDGETS: dict[Effort, Budget] = {  # of the translators
+    "smallest": Budget(3, 4, (0.01,), 2),
+    "quick": Budget(300, 32, (0.003, 0.01), 3),
+    "full": Budget(3000, 64, (0.0005, 0.001, 0.003), 5),
+}
+SHORT = 6  # words of the longer side: translators are trained on no longer pairs
+SEEN, LONGER = f"at most {SHORT} words", f"more than {SHORT} words"
 
 
 def config_of(stack: str, scheme: Positions, size: Size) -> ModelConfig:
@@ -62,7 +71,8 @@ def config_of(stack: str, scheme: Positions, size: Size) -> ModelConfig:
     )
 
 
-def _make(config: ModelConfig, seed: int) -> nn.Module:
+def untrained(config: ModelConfig, seed: int) -> nn.Module:
+    """With weights from a seed."""
     model = build(config)
     initialise(model, seed)
     return model
@@ -85,17 +95,35 @@ def shift(model: nn.Module) -> float:
     return float((one - other).abs().max() / one.std())
 
 
+def translated(scheme: Positions, width: int, budget: Budget, seed: int) -> dict[Place, list[float]]:
+    """Losses of translators on test pairs that are as long as those trained on, and on longer ones."""
+    splits = {split: pairs_side_by_side(split) for split in ("train", "dev", "test")}
+    short = {split: ids[longer_side(ids) <= SHORT] for split, ids in splits.items()}
+    learnt = learn(
+        partial(translator, replace(transformer(width, 2), positions=scheme)),
+        draw_from(short["train"], translations, budget.rows),
+        steps=budget.steps,
+        rates=budget.rates,
+        seeds=range(seed, seed + budget.seeds),
+        score=lambda model: -loss_on(model, short["dev"], translations),
+    )
+    tested = {SEEN: short["test"], LONGER: splits["test"][longer_side(splits["test"]) > SHORT]}
+    return {name: [loss_on(model, ids, translations) for model in learnt.models] for name, ids in tested.items()}
+
+
 def run(effort: Effort, seed: int) -> Figures:
-    """The two sentences through untrained models, then the task of naming the token before."""
+    """The two sentences through untrained models, the task of naming the token before, and translation."""
     size = SIZES[effort]
     seeds = range(seed, seed + size.seeds)
     lengths = (size.length, 2 * size.length, 4 * size.length)
     shifts: dict[Place, list[float]] = {}
     right: dict[str, dict[str, dict[Place, list[float]]]] = {stack: {} for stack in STACKS}
-    with Progress(len(STACKS) * len(SCHEMES), "models", "order") as progress:
+    losses: dict[str, dict[Place, list[float]]] = {}
+    budget = BUDGETS[effort]
+    with Progress((len(STACKS) + 1) * len(SCHEMES), "models", "order") as progress:
         for stack in STACKS:
             for scheme in SCHEMES:
-                make: Callable[[int], nn.Module] = partial(_make, config_of(stack, scheme, size))
+                make: Callable[[int], nn.Module] = partial(untrained, config_of(stack, scheme, size))
                 if stack == "encoder":
                     shifts[scheme] = [shift(make(each)) for each in seeds]
                 task = partial(batch, length=size.length, rows=size.rows)
@@ -108,6 +136,9 @@ def run(effort: Effort, seed: int) -> Figures:
                     for length in lengths
                 }
                 progress.update()
+        for scheme in SCHEMES:
+            losses[scheme] = translated(scheme, size.width, budget, seed)
+            progress.update()
     return Figures(
         setup=(
             f"*{EATING}* and *{EATEN}*, the forms of a word taken as one, through untrained encoders: the largest difference "
@@ -118,6 +149,10 @@ def run(effort: Effort, seed: int) -> Figures:
             f"Two layers each, width {size.width}. Matched: parameters: {parameters(config_of('encoder', 'none', size)):,}; "
             f"learned positions have {4 * size.length * size.width:,} more. Matched: {size.steps} steps of "
             f"{size.rows} sequences; rates tried: {size.rates}, the best by validation for the first seed. {size.seeds} seeds.",
+            f"Translation from French to English of the built-in corpus: trained on pairs of at most {SHORT} words a side, "
+            f"tested on such and on longer ones; two layers a side, width {size.width}, the scheme in both stacks. Matched: "
+            f"parameters: {parameters(transformer(size.width, 2)):,}, more for learned positions; {budget}. "
+            "Differences are taken seed by seed.",
         ),
         panels=(
             Panel("Two orders of the same words, untrained encoder", "positions", "difference", (Series("encoder", shifts),)),
@@ -131,13 +166,14 @@ def run(effort: Effort, seed: int) -> Figures:
                 )
                 for stack in STACKS
             ),
+            Panel(
+                "Translation, by the length of the test pairs",
+                "pairs",
+                "loss (nats a word)",
+                tuple(Series(scheme, points) for scheme, points in losses.items()),
+            ),
         ),
-        judged={
-            SAME: shifts["none"],
-            OTHER: shifts["sinusoidal"],
-            LOST: right["encoder"]["none"][size.length],
-            FOUND: right["encoder"]["sinusoidal"][size.length],
-        },
+        judged=judged(shifts, {scheme: points[size.length] for scheme, points in right["encoder"].items()}, losses),
         remarks=(
             "A causal mask tells something of the order by itself: the first position sees one token, the second two.",
             "In an encoder ALiBi's bias is the same to both sides: it tells how far, not which way.",
@@ -145,21 +181,39 @@ def run(effort: Effort, seed: int) -> Figures:
     )
 
 
+def judged(
+    shifts: Mapping[Place, list[float]], right: Mapping[str, list[float]], losses: Mapping[str, Mapping[Place, list[float]]]
+) -> dict[str, list[float]]:
+    """What the rule reads: differences of untrained encoders, tokens before named by encoders, losses of translators."""
+    return {
+        SAME: shifts["none"],
+        OTHER: shifts["sinusoidal"],
+        LOST: right["none"],
+        FOUND: right["sinusoidal"],
+        LEARNT: losses["sinusoidal"][SEEN],
+        WORSE: above(losses["none"][SEEN], losses["sinusoidal"][SEEN]),
+    }
+
+
 SAME = "no positions: difference between two orders of the same words"
 OTHER = "sinusoidal positions: difference between two orders of the same words"
 LOST = "no positions: tokens before named rightly"
 FOUND = "sinusoidal positions: tokens before named rightly"
+LEARNT = "sinusoidal positions: loss of translators (nats a word)"
+WORSE = "no positions: loss of translators above that (nats a word)"
 
 EXPERIMENT = Experiment(
     name="order",
     claim="Attention by itself sees a set: without positions *I like eating pizza* and *pizza likes eating me* are the same to "
-    "an encoder. Positions bring the order back.",
+    "an encoder. Positions bring the order back, and translations gain by it.",
     rule=Rule(
         (
             Line(SAME, "at most", 0.001),
             Line(OTHER, "at least", 0.01),
             Line(LOST, "at most", 0.3),
             Line(FOUND, "at least", 0.9),
+            Line(LEARNT, "at most", WORTH_A_LOOK, needed=True),
+            Line(WORSE, "at least", 0.05),
         )
     ),
     run=run,

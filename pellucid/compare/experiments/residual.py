@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +19,11 @@ from pellucid.compare.experiments.distance import QUESTION, batch
 from pellucid.compare.learner import TEST, accuracy, learn
 from pellucid.compare.rule import Line, Rule
 from pellucid.compare.sizes import decoder, made, parameters
+from pellucid.model.block import Block
 from pellucid.model.transformer import DecoderOnly
 
-VARIANTS = ("whole", "no residual", "no norm", "neither")
+LONG = "long skips alone"
+VARIANTS = ("whole", "no residual", LONG, "no norm", "neither")
 
 
 @dataclass(frozen=True)
@@ -61,14 +64,58 @@ class Around(nn.Module):
         return x + out if self.sums else out
 
 
+class Joined(nn.Module):
+    """A stack whose early outputs skip to its late layers, as in a U-Net (Ronneberger et al., 2015): what the first layer gives
+    is joined to what the last one receives, and so on inwards.
+
+    Args:
+        layers: in order.
+        generator: of the joints' weights, each 2 D -> D, Xavier uniform.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], width: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.first = layers[0]
+        self.inner = Joined(layers[1:-1], width, generator) if len(layers) > 2 else None
+        self.last = layers[-1] if len(layers) > 1 else None
+        self.joint = nn.Linear(2 * width, width) if self.last is not None else None
+        if self.joint is not None:
+            nn.init.xavier_uniform_(self.joint.weight, generator=generator)
+            nn.init.zeros_(self.joint.bias)
+
+    def forward(self, x: Tensor, *arguments: Any, **named: Any) -> Tensor:
+        """(B, T, D) -> (B, T, D), in the place of one layer."""
+        early: Tensor = self.first(x, *arguments, **named)
+        if self.last is None or self.joint is None:
+            return early
+        late = early if self.inner is None else self.inner(early, *arguments, **named)
+        out: Tensor = self.last(self.joint(torch.cat((late, early), dim=-1)), *arguments, **named)
+        return out
+
+
 def variant(name: str, depth: int, size: Size, seed: int) -> DecoderOnly:
-    """A pre-norm decoder in which every residual connection, every norm inside the blocks, or both are left out."""
+    """A pre-norm decoder in which every residual connection, every norm inside the blocks, or both are left out; or in which
+    long skips across the stack take the place of the residual connections."""
     model = made(_config(depth, size), seed)
-    for block in model.decoder.layers:
+    for block in blocks(model):
         for place in ("self_attn_residual", "feed_forward_residual"):
             norm = None if name in ("no norm", "neither") else getattr(block, place).norm
             setattr(block, place, Around(norm, sums=name in ("whole", "no norm")))
+    if name == LONG:
+        generator = torch.Generator().manual_seed(seed)
+        model.decoder.layers = nn.ModuleList([Joined(list(model.decoder.layers), size.width, generator)])
     return model
+
+
+def blocks(model: DecoderOnly) -> list[Block]:
+    """The layers in order, also where they stand inside each other."""
+
+    def inside(layer: nn.Module | None) -> list[Block]:
+        if isinstance(layer, Joined):
+            return [*inside(layer.first), *inside(layer.inner), *inside(layer.last)]
+        return [layer] if isinstance(layer, Block) else []
+
+    return [block for layer in model.decoder.layers for block in inside(layer)]
 
 
 def _config(depth: int, size: Size) -> ModelConfig:
@@ -80,7 +127,7 @@ def layer_gradients(model: DecoderOnly, size: Size, seed: int) -> list[float]:
     drawn = batch(torch.Generator().manual_seed(seed), distance=size.distance, rows=size.rows)
     F.cross_entropy(model(drawn.ids, wanted=drawn.wanted), drawn.answers).backward()  # type: ignore[no-untyped-call]
     norms = []
-    for block in model.decoder.layers:
+    for block in blocks(model):
         gradients = [weight.grad.square().sum() for weight in block.parameters() if weight.grad is not None]
         norms.append(float(torch.stack(gradients).sum().sqrt()))
     return norms
@@ -110,9 +157,12 @@ def run(effort: Effort, seed: int) -> Figures:
             f"Recall of one of 16 symbols after {size.distance} steps, as in `distance`; chance is 0.0625. Pre-norm decoders "
             f"of width {size.width}; every residual connection, every norm inside the blocks, or both left out. The last norm, "
             "before the logits, stays.",
+            f"*{LONG.capitalize()}*: no residual connections, but as in a U-Net what the first layer gives is joined, by "
+            "concatenation and a matrix, to what the last one receives, what the second gives to the last but one, and so on.",
             f"Matched: parameters: {parameters(_config(deepest, size)):,} at {deepest} layers, less the norms' own where they "
-            f"are left out; {size.steps} steps of {size.rows} sequences, rates tried: {size.rates}, the best by validation for "
-            f"the first seed ({'; '.join(rates)}). {size.seeds} seeds.",
+            "are left out, and more by the long skips' matrices.",
+            f"Matched: {size.steps} steps of {size.rows} sequences, rates tried: {size.rates}, the best by validation for the "
+            f"first seed ({'; '.join(rates)}). {size.seeds} seeds.",
         ),
         panels=(
             Panel(
@@ -157,4 +207,5 @@ EXPERIMENT = Experiment(
         )
     ),
     run=run,
+    reading=("Long skips across the stack are shown beside the residual connections, and not judged.",),
 )
