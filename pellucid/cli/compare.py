@@ -28,8 +28,9 @@ def compare(name: str | None, out: Path | None, quick: bool, seed: int, threads:
     from pellucid.compare.registry import LIST, experiment
 
     if name is None:
+        width = max(map(len, LIST)) + 2
         for each, listed in LIST.items():
-            click.echo(f"{each:<12}{listed.line} (about {_minutes(listed.full)}, --quick {_minutes(listed.quick)})")
+            click.echo(f"{each:<{width}}{listed.line} (about {_minutes(listed.full)}, --quick {_minutes(listed.quick)})")
         return
     if name not in LIST:
         experiment(name)  # says so

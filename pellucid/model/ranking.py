@@ -67,8 +67,8 @@ def largest_sums_in_blocks(totals: Tensor, values: Tensor, count: int) -> tuple[
     maxima = totals[:, :, None] + values.view(n_sentences, beams, -1, size).amax(dim=3)
     chosen = maxima.flatten(1).topk(count, dim=1, sorted=False).indices  # (S, C) blocks
     before = torch.arange(0, n_sentences * n_blocks, n_blocks, device=values.device)[:, None]
-    inside = values.reshape(-1, size).index_select(0, (chosen + before).flatten()).view(n_sentences, count, size)
-    sums = totals.gather(1, chosen // (n_blocks // beams))[:, :, None] + inside
+    numbers = values.reshape(-1, size).index_select(0, (chosen + before).flatten()).view(n_sentences, count, size)
+    sums = totals.gather(1, chosen // (n_blocks // beams))[:, :, None] + numbers
     best, at = sums.flatten(1).topk(count, dim=1)
     return best, chosen.gather(1, at // size) * size + at % size
 
