@@ -28,7 +28,7 @@ def train(recipe: Path, overrides: tuple[str, ...], out: Path | None, print_conf
     if out is None:
         raise click.UsageError("say where the run goes: --out runs/NAME")
     if profile:  # torch's profiler tells of itself on stderr, and looks for this when torch is imported
-        os.environ.setdefault("KINETO_LOG_LEVEL", "5")
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from pellucid.tasks.train import train as run
 
     run(config, out, profile=profile, command=["pellucid", "train", str(recipe), *overrides, "--out", str(out)])
