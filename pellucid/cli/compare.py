@@ -29,7 +29,7 @@ def compare(name: str | None, out: Path | None, quick: bool, seed: int, threads:
 
     if name is None:
         for each, listed in LIST.items():
-            click.echo(f"{each:<12}{listed.line} (about {_minutes(listed.full)}, --quick {_minutes(listed.quick)})")
+            click.echo(f"{each:<14}{listed.line} (about {_minutes(listed.full)}, --quick {_minutes(listed.quick)})")
         return
     if name not in LIST:
         experiment(name)  # says so
