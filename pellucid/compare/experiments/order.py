@@ -48,7 +48,7 @@ SIZES: dict[Effort, Size] = {
 BUDGETS: dict[Effort, Budget] = {  # of the translators
     "smallest": Budget(3, 4, (0.01,), 2),
     "quick": Budget(300, 32, (0.003, 0.01), 3),
-    "full": Budget(3000, 64, (0.0005, 0.001, 0.003), 5),
+    "full": Budget(1000, 32, (0.003, 0.01), 3),
 }
 SHORT = 6  # words of the longer side: translators are trained on no longer pairs
 SEEN, LONGER = f"at most {SHORT} words", f"more than {SHORT} words"

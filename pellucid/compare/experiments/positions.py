@@ -42,8 +42,8 @@ class Size:
 
 SIZES: dict[Effort, Size] = {
     "smallest": Size(8, Budget(3, 4, (0.01,), 2), order.Size(4, 8, 3, 4, (0.01,), 2)),
-    "quick": Size(32, Budget(300, 32, (0.003, 0.01), 3), order.Size(64, 32, 250, 8, (0.01,), 3)),
-    "full": Size(128, Budget(3000, 64, (0.0005, 0.001), 5), order.Size(256, 64, 1000, 16, (0.001, 0.003, 0.01), 5)),
+    "quick": Size(32, Budget(400, 32, (0.003, 0.01), 3), order.Size(64, 32, 600, 16, (0.003, 0.01), 3)),
+    "full": Size(64, Budget(2000, 32, (0.001, 0.003, 0.01), 5), order.Size(128, 64, 800, 16, (0.003, 0.01), 3)),
 }
 
 

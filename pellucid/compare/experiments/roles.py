@@ -34,7 +34,7 @@ class Size:
 SIZES: dict[Effort, Size] = {
     "smallest": Size(8, Budget(3, 4, (0.01,), 2)),
     "quick": Size(32, Budget(500, 32, (0.003, 0.01), 3)),
-    "full": Size(128, Budget(3000, 64, (0.0005, 0.001), 5)),
+    "full": Size(64, Budget(2000, 32, (0.001, 0.003, 0.01), 5)),
 }
 
 

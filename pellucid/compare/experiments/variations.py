@@ -35,7 +35,7 @@ class Size:
 SIZES: dict[Effort, Size] = {
     "smallest": Size(16, Budget(2, 4, (0.01,), 2)),
     "quick": Size(32, Budget(200, 32, (0.01,), 3)),
-    "full": Size(64, Budget(2000, 32, (0.001, 0.003), 5)),
+    "full": Size(64, Budget(1000, 32, (0.003, 0.01), 5)),
 }
 
 
