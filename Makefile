@@ -48,9 +48,10 @@ Three commands to try next:
 endef
 export EPILOGUE
 
-# One thread: the models in the tests are tiny, and on a busy machine threads mostly wait for each other.
+# A process for each core and one thread in each: the models in the tests are tiny, threads would mostly wait for each other. Files
+# stay whole, since their tests share models.
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov --numprocesses auto --maxprocesses 8 --dist loadfile
 
 check: $(FOR_TEST)
 	$(BIN)/ruff format --check

@@ -1,9 +1,9 @@
 """What every contender shares: the sizes, the batches, and the way a contender is called and answers.
 
-A contender is a module, run as ``python -m benchmarks.peers.NAME --size tiny --batches FILE --warm-up 2`` in a
+A contender is a module, run as ``python -m benchmarks.peers.NAME --size tiny --batches FILE --precision float32`` in a
 process of its own. Its last line of output is a :class:`Measurement` in JSON. A contender that is a training step
-calls :func:`run` with a function ``make_step(size, batches)``; what that returns trains on batch ``i`` and gives the
-number of target tokens in it.
+calls :func:`run` with a function ``make_step(size, batches, precision)``; what that returns trains on batch ``i`` and gives
+the number of target tokens in it.
 
 Only numpy and the standard library are imported here: peers live in environments without this package.
 """
@@ -89,15 +89,16 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", choices=SIZES, required=True)
     parser.add_argument("--batches", type=Path, required=True)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the products of matrices")
     parser.add_argument("--warm-up", type=int, default=2, help="steps taken before the clock starts")
     return parser.parse_args()
 
 
-def run(make_step: Callable[[Size, list[Batch]], Step], packages: Sequence[str] = ("torch",)) -> None:
+def run(make_step: Callable[[Size, list[Batch], str], Step], packages: Sequence[str] = ("torch",)) -> None:
     """Warm up, then time one pass over the batches, and answer. ``packages``: those whose versions matter."""
     given = arguments()
     batches = load_batches(given.batches)
-    step = make_step(SIZES[given.size], batches)
+    step = make_step(SIZES[given.size], batches, given.precision)
     for i in range(given.warm_up):
         step(i % len(batches))
     start = time.perf_counter()

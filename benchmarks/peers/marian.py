@@ -51,7 +51,7 @@ def configuration(size: Size, longest: int) -> MarianConfig:
     )
 
 
-def make_step(size: Size, batches: list[Batch]) -> Step:
+def make_step(size: Size, batches: list[Batch], precision: str) -> Step:
     torch.manual_seed(1)
     tensors = [(torch.from_numpy(batch.source), torch.from_numpy(batch.target)) for batch in batches]
     longest = max(max(source.shape[1], target.shape[1]) for source, target in tensors)
@@ -61,9 +61,10 @@ def make_step(size: Size, batches: list[Batch]) -> Step:
     def step(index: int) -> int:
         source, target = tensors[index]
         labels = target[:, 1:].flatten()
-        output = model(input_ids=source, attention_mask=source != PAD, decoder_input_ids=target[:, :-1])
-        logits = output.logits.flatten(0, 1)  # (batch x target, vocabulary)
-        loss = functional.cross_entropy(logits, labels, ignore_index=PAD, label_smoothing=LABEL_SMOOTHING)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            output = model(input_ids=source, attention_mask=source != PAD, decoder_input_ids=target[:, :-1])
+            logits = output.logits.flatten(0, 1)  # (batch x target, vocabulary)
+            loss = functional.cross_entropy(logits, labels, ignore_index=PAD, label_smoothing=LABEL_SMOOTHING)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -50,7 +50,7 @@ def _tensors(batch: Batch) -> PairBatch:
     return PairBatch(source, None if real.all() else real, target[:, :-1], target[:, 1:][wanted], wanted)
 
 
-def make_step(size: Size, batches: list[Batch]) -> Step:
+def make_step(size: Size, batches: list[Batch], precision: str) -> Step:
     stack = StackConfig(size.n_layers, size.n_heads, size.d_ff)
     config = ModelConfig(
         d_model=size.d_model,
@@ -74,7 +74,7 @@ def make_step(size: Size, batches: list[Batch]) -> Step:
             [[index]],
             rate=LEARNING_RATE,
             clip=0.0,
-            precision="float32",
+            precision=precision,
             device="cpu",
         )
         return result.tokens

@@ -75,7 +75,7 @@ def _sinusoids(length: int, d_model: int) -> Tensor:
     return torch.stack((angles.sin(), angles.cos()), dim=2).flatten(1)
 
 
-def make_step(size: Size, batches: list[Batch]) -> Step:
+def make_step(size: Size, batches: list[Batch], precision: str) -> Step:
     torch.manual_seed(1)
     tensors = [(torch.from_numpy(batch.source), torch.from_numpy(batch.target)) for batch in batches]
     longest = max(max(source.shape[1], target.shape[1]) for source, target in tensors)
@@ -85,8 +85,9 @@ def make_step(size: Size, batches: list[Batch]) -> Step:
     def step(index: int) -> int:
         source, target = tensors[index]
         labels = target[:, 1:].flatten()
-        logits = model(source, target[:, :-1]).flatten(0, 1)  # (B T, V)
-        loss = functional.cross_entropy(logits, labels, ignore_index=PAD, label_smoothing=LABEL_SMOOTHING)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            logits = model(source, target[:, :-1]).flatten(0, 1)  # (B T, V)
+            loss = functional.cross_entropy(logits, labels, ignore_index=PAD, label_smoothing=LABEL_SMOOTHING)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
