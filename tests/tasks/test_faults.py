@@ -11,6 +11,7 @@ from benchmarks import reliability
 # The share of an experiment's trials that is quick enough for every day.
 SHARES = {
     "kills": 0.06,
+    "two_ranks": 0.1,
     "controls": 1.0,
     "signals": 1.0,
     "full_disk": 0.05,
