@@ -22,7 +22,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from benchmarks import faults, machine, rank_faults
+from benchmarks import faults, fuzz, machine, rank_faults
 from benchmarks.faults import Ended, Runs, left_aside, outcome, whole_checkpoints
 from pellucid.base.config import CheckpointConfig, OptimizerConfig, RunConfig
 from pellucid.training.checkpoints import Checkpoints
@@ -277,6 +277,18 @@ def damage(directory: Path, scale: float) -> Row:
     )
 
 
+def readers(directory: Path, scale: float) -> Row:
+    """Valid files, changed at random."""
+    found = fuzz.fuzz(directory, 300.0 * scale)
+    failures = [f"{name}: {failure}" for name, some in found.items() for failure in some.failures]
+    tried = sum(some.tried for some in found.values())
+    seen = ", ".join(f"{name} {some.tried:,} ({some.refused:,} refused)" for name, some in found.items())
+    promise = (
+        f"read, or refused by an error of our own, within {fuzz.SECONDS:.0f} s of the processor and {fuzz.MEMORY // 10**9} GB"
+    )
+    return Row("files of every kind, changed at random", promise, tried - len(failures), tried, seen, failures[:20])
+
+
 def crashes(directory: Path, scale: float) -> Row:
     """kill -9 before every operation on the disk."""
     runs = Runs(directory)
@@ -392,6 +404,7 @@ EXPERIMENTS: dict[str, Callable[[Path, float], Row]] = {
         file_limit,
         read_only,
         damage,
+        readers,
         crashes,
         not_a_number,
         divergence,

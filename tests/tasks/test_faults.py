@@ -18,6 +18,7 @@ SHARES = {
     "file_limit": 0.2,
     "read_only": 1.0,
     "damage": 0.2,
+    "readers": 0.0,  # a round of each reader
     "crashes": 0.03,
     "not_a_number": 1.0,
     "divergence": 1.0,
