@@ -1,7 +1,8 @@
 """What the contenders of ``benchmarks.gpt_training`` share: the settings, the text, and the way each is called and answers.
 
-A contender is a module with a function ``make_step(setting)``; what that returns trains on a batch of inputs and targets, both
-``(batch, context)``, and gives the loss per token. It is run as ``python -m benchmarks.peers.NAME SETTING TEXT``.
+A contender is a module with a function ``make_step(setting, precision)``; what that returns trains on a batch of inputs and
+targets, both ``(batch, context)``, and gives the loss per token. It is run as ``python -m benchmarks.peers.NAME SETTING TEXT
+PRECISION``.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ SETTINGS = {
 }
 
 
-def run(make_step: Callable[[Setting], tuple[nn.Module, Step]]) -> None:
+def run(make_step: Callable[[Setting, str], tuple[nn.Module, Step]]) -> None:
     """Warm up, then time the steps, and answer: tokens a second, parameters, and the loss of the last step."""
     setting = SETTINGS[sys.argv[1]]
     batches = _batches(Path(sys.argv[2]), setting)
     torch.manual_seed(1)
-    model, step = make_step(setting)
+    model, step = make_step(setting, sys.argv[3])
     for inputs, targets in batches[: setting.warm_up]:
         step(inputs, targets)
     start = time.perf_counter()
@@ -74,7 +75,7 @@ def _batches(path: Path, setting: Setting) -> list[tuple[Tensor, Tensor]]:
     return found
 
 
-def plain_step(model: nn.Module, logits_of: Callable[[Tensor], Tensor]) -> Step:
+def plain_step(model: nn.Module, logits_of: Callable[[Tensor], Tensor], precision: str) -> Step:
     """The loop that people write: cross-entropy, gradients clipped, AdamW in its fused form with decay on matrices only."""
     matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
     others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
@@ -82,7 +83,8 @@ def plain_step(model: nn.Module, logits_of: Callable[[Tensor], Tensor]) -> Step:
     optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=BETAS, fused=True)
 
     def step(inputs: Tensor, targets: Tensor) -> float:
-        loss = nn.functional.cross_entropy(logits_of(inputs).flatten(0, 1), targets.flatten())
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            loss = nn.functional.cross_entropy(logits_of(inputs).flatten(0, 1), targets.flatten())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), CLIP)

@@ -1,8 +1,8 @@
 """Tokens a second of training a GPT on characters: ``python -m benchmarks.gpt_training --text FILE``.
 
 Ours beside ``transformers`` and a plain loop in the manner of nanoGPT, on the same windows of the same text; whole steps:
-forward, loss, backward, clipping, AdamW; float32, no dropout, biases everywhere. ``small`` and ``large`` are the shapes that
-nanoGPT has for a laptop and for a GPU.
+forward, loss, backward, clipping, AdamW; no dropout, biases everywhere. Ours and ``transformers`` are in bfloat16, too.
+``small`` and ``large`` are the shapes that nanoGPT has for a laptop and for a GPU.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from pathlib import Path
 from benchmarks.gpt import SETTINGS, Setting
 from benchmarks.turns import ALLOCATOR, Row, ask, parser, report, settings
 
-CONTENDERS = {"ours": "gpt_ours", "transformers": "gpt_transformers", "plain loop": "gpt_plain"}
+# Module and precision. Ours in bfloat16 is what `pellucid train` does on a processor with instructions for it.
+CONTENDERS = {
+    "ours": ("gpt_ours", "bfloat16"),
+    "ours, float32": ("gpt_ours", "float32"),
+    "transformers": ("gpt_transformers", "float32"),
+    "transformers, bfloat16": ("gpt_transformers", "bfloat16"),
+    "plain loop": ("gpt_plain", "float32"),
+}
 
 
 def main() -> None:
@@ -35,8 +42,10 @@ def _measure(given: argparse.Namespace) -> list[Row]:
         runs: dict[str, list[float]] = {contender: [] for contender in CONTENDERS}
         for number in range(1, given.rounds + 1):
             answers = {
-                contender: ask(f"benchmarks.peers.{module}", [name, str(given.text.resolve())], settings(given.threads))
-                for contender, module in CONTENDERS.items()
+                contender: ask(
+                    f"benchmarks.peers.{module}", [name, str(given.text.resolve()), precision], settings(given.threads)
+                )
+                for contender, (module, precision) in CONTENDERS.items()
             }
             if len({answer["parameters"] for answer in answers.values()}) > 1:
                 raise SystemExit(f"the contenders do not train the same model: {answers}")

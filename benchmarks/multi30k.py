@@ -1,8 +1,8 @@
 """BLEU on Multi30k as Wu et al. (2021) measure it, and as all can compare: ``python -m benchmarks.multi30k RUN``.
 
-Theirs: text lower-cased and tokenised with Moses, BLEU counted on those tokens. Beside it: the same in the tokens of spaCy's blank
-tokenizer, which public notebooks count in, and sacreBLEU on detokenised text, with its signature, cased and lower-cased. The run is
-one of ``recipes/multi30k-*.yaml``; their settings were chosen on the dev split.
+Theirs: text lower-cased and tokenised with Moses, BLEU counted on those tokens. Beside it: the same in the tokens of spaCy's
+blank tokenizer, which public notebooks count in, and sacreBLEU on detokenised text, with its signature, cased and lower-cased.
+The run is one of ``recipes/multi30k-*.yaml``; their settings were chosen on the dev split.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Target tokens a second of training, beside what people would use instead: ``python -m benchmarks.training_speed``.
 
-Every contender trains the same model sizes on the same batches of real text, in a process of its own, with the same
-threads and the same allocator. They take turns, round after round, so that a machine that slows down slows all of
-them. ``benchmarks/README.md`` says what is and what is not measured.
+Beside them stands the limit: what the processor does in bfloat16 products of large square matrices, in the same round.
+
+Every contender trains the same model sizes on the same batches of real text, in a process of its own, with the same threads and
+the same allocator. They take turns, round after round, so that a machine that slows down slows all of them.
+``benchmarks/README.md`` says what is and what is not measured.
 """
 
 from __future__ import annotations
@@ -17,24 +19,48 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.contender import END, SIZES, START, VOCABULARY, Batch, Measurement, Size, save_batches
-from benchmarks.turns import ALLOCATOR, ROOT, settings
+from benchmarks.contender import END, PAD, SIZES, START, VOCABULARY, Batch, Measurement, Size, save_batches
+from benchmarks.turns import ALLOCATOR, ROOT, ask, settings
 from pellucid.base.config import TextConfig
 from pellucid.data.batches import plan
 from pellucid.text.tokenizer import Tokenizer
 
-# In the order of their turns. The name of the environment a contender runs in; none: the one that runs this.
-CONTENDERS: dict[str, str | None] = {"ours": None, "torch_transformer": None, "marian": "transformers", "eole": "eole"}
+
+@dataclass(frozen=True)
+class Contender:
+    """One that takes its turn.
+
+    Args:
+        module: in ``peers/``.
+        precision: of its products of matrices.
+        environment: the name of the one that it runs in; ``None``: the one that runs this.
+    """
+
+    module: str
+    precision: str = "float32"
+    environment: str | None = None
+
+
+# In the order of their turns. Ours in bfloat16 is what `pellucid train` does on a processor with instructions for it.
+CONTENDERS = {
+    "ours": Contender("ours", "bfloat16"),
+    "ours_float32": Contender("ours"),
+    "torch_transformer": Contender("torch_transformer"),
+    "marian": Contender("marian", environment="transformers"),
+    "marian_bfloat16": Contender("marian", "bfloat16", "transformers"),
+    "eole": Contender("eole", environment="eole"),
+}
 WARM_UP = 2  # steps; the first batch is the largest, so they have touched all the memory that a step takes
 
 Results = dict[str, dict[str, list[Measurement]]]  # size, contender, one measurement a round
+Peaks = dict[str, list[float]]  # size, floating-point operations a second in each round
 
 
 def main() -> None:
@@ -42,20 +68,25 @@ def main() -> None:
     if os.getloadavg()[0] > 0.5:
         print("Other processes are using the cores: the numbers will be too low.", file=sys.stderr)
     rounds: Results = {}
+    work: dict[str, float] = {}
+    peaks: Peaks = {}
     record = {"machine": machine.describe(), "threads": given.threads, "command": _command(given), "allocator": ALLOCATOR}
     with tempfile.TemporaryDirectory() as directory:
         tokenizer, pairs = _text(given.data)
         for name in given.sizes:
             path = Path(directory) / f"{name}.npz"
-            save_batches(path, prepare(tokenizer, pairs, SIZES[name]))
-            rounds[name] = _take_turns(given, name, path)
+            batches = prepare(tokenizer, pairs, SIZES[name])
+            save_batches(path, batches)
+            work[name] = sum(operations(SIZES[name], batch) for batch in batches)
+            rounds[name], peaks[name] = _take_turns(given, name, path)
     record["results"] = {
         name: {contender: [asdict(one) for one in runs] for contender, runs in contenders.items()}
         for name, contenders in rounds.items()
     }
+    record["operations of a pass"], record["operations a second of large products"] = work, peaks
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    page = as_markdown(record, rounds)
+    page = as_markdown(record, rounds, work, peaks)
     given.json.with_suffix(".md").write_text(page, encoding="utf-8")
     print(page)
 
@@ -72,27 +103,51 @@ def prepare(tokenizer: Tokenizer, pairs: list[tuple[str, str]], size: Size) -> l
     return sorted(batches, key=lambda batch: batch.source.size + batch.target.size, reverse=True)
 
 
-def as_markdown(record: dict[str, Any], rounds: Results) -> str:
+def operations(size: Size, batch: Batch) -> float:
+    """Floating-point operations of a step that real tokens need, in products of matrices: forward, and twice that backward."""
+    width, layers = size.d_model, size.n_layers
+    sources = (batch.source != PAD).sum(1).astype(float)  # (B,) real positions of each row
+    targets = (batch.target[:, 1:] != PAD).sum(1).astype(float)
+    feed_forward = 2 * width * size.d_ff
+    of_source = layers * (4 * width**2 + feed_forward + 2 * width**2)  # the last: keys and values that the decoder reads
+    of_target = layers * (4 * width**2 + feed_forward + 2 * width**2) + VOCABULARY * width
+    attention = layers * 2 * width * (sources**2 + targets**2 + sources * targets)  # scores, and sums of values
+    return float(3 * 2 * (sources * of_source + targets * of_target + attention).sum())
+
+
+def as_markdown(record: dict[str, Any], rounds: Results, work: dict[str, float], peaks: Peaks) -> str:
     """The page that is kept under ``results/``."""
-    lines = ["# Training speed", "", "Target tokens a second, float32: median of the rounds, lowest and highest.", ""]
+    lines = [
+        "# Training speed",
+        "",
+        "Target tokens a second: median of the rounds, lowest and highest. `ours` multiplies in bfloat16, as `pellucid train`",
+        "does by itself on this processor; all others in float32 unless their name says otherwise. The share of the peak: the",
+        "operations that real tokens need, padding left out, in those that the best of large square bfloat16 products has.",
+        "",
+    ]
     for name, contenders in rounds.items():
-        lines += [f"## {name}", "", _describe(SIZES[name]), "", *_table(contenders), ""]
+        lines += [f"## {name}", "", _describe(SIZES[name]), "", *_table(contenders, work[name], peaks[name]), ""]
     lines += ["## Where and how", "", f"- command: `{record['command']}`", f"- threads: {record['threads']}"]
     lines += [f"- {what}: {value}" for what, value in record["machine"].items()]
     return "\n".join([*lines, f"- allocator: `GLIBC_TUNABLES={record['allocator']}`", ""])
 
 
-def _table(contenders: dict[str, list[Measurement]]) -> list[str]:
+def _table(contenders: dict[str, list[Measurement]], work: float, peaks: list[float]) -> list[str]:
     first, reference = next(iter(contenders.items()))
-    lines = [f"| contender | tokens a second | from | to | ratio of {first} to it | versions |", "|---|--:|--:|--:|--:|---|"]
+    lines = [
+        f"| contender | tokens a second | from | to | ratio of {first} to it | share of the peak | versions |",
+        "|---|--:|--:|--:|--:|--:|---|",
+    ]
     for contender, runs in contenders.items():
         rates = [rate(run) for run in runs]
         # Within a round both had the same machine: the ratio is taken there, and then its median.
         ratio = statistics.median(rate(ours) / theirs for ours, theirs in zip(reference, rates, strict=True))
         numbers = [f"{number:,.0f}" for number in (statistics.median(rates), min(rates), max(rates))]
         versions = ", ".join(f"{package} {version}" for package, version in runs[0].versions.items())
-        lines.append(f"| {' | '.join([contender, *numbers, f'{ratio:.2f}', versions])} |")
-    return lines
+        share = statistics.median(work / run.seconds / peak for run, peak in zip(runs, peaks, strict=True))
+        lines.append(f"| {' | '.join([contender, *numbers, f'{ratio:.2f}', f'{share:.0%}', versions])} |")
+    best = statistics.median(peaks) / 1e9
+    return [*lines, "", f"Large square products: {best:,.0f} thousand million operations a second."]
 
 
 def rate(measurement: Measurement) -> float:
@@ -152,15 +207,17 @@ def _padded(rows: list[list[int]]) -> np.ndarray[Any, np.dtype[np.int64]]:
     return padded
 
 
-def _take_turns(given: argparse.Namespace, size: str, batches: Path) -> dict[str, list[Measurement]]:
+def _take_turns(given: argparse.Namespace, size: str, batches: Path) -> tuple[dict[str, list[Measurement]], list[float]]:
     runs: dict[str, list[Measurement]] = {contender: [] for contender in given.contenders}
+    peaks = []
     for number in range(1, given.rounds + 1):
+        peaks.append(float(ask("benchmarks.peers.matrices", [], settings(given.threads))["operations a second"]))
         for contender in given.contenders:
             start = time.perf_counter()
             runs[contender].append(_measure(given, contender, size, batches))
             result = f"{rate(runs[contender][-1]):,.0f} tokens a second, {time.perf_counter() - start:.0f} s in all"
             print(f"{size}, round {number} of {given.rounds}: {contender} {result}", file=sys.stderr, flush=True)
-    return runs
+    return runs, peaks
 
 
 def _measure(given: argparse.Namespace, contender: str, size: str, batches: Path) -> Measurement:
@@ -169,12 +226,13 @@ def _measure(given: argparse.Namespace, contender: str, size: str, batches: Path
     Raises:
         SystemExit: its environment is missing, or it failed.
     """
-    environment = CONTENDERS[contender]
+    asked = CONTENDERS[contender]
+    environment = asked.environment
     python = Path(sys.executable) if environment is None else given.environments / environment / "bin" / "python"
     if not python.exists():
         raise SystemExit(f"{contender} has no environment at {python.parent.parent}: benchmarks/README.md says how to make it")
-    command = [str(python), "-m", f"benchmarks.peers.{contender}", "--size", size, "--batches", str(batches)]
-    command += ["--warm-up", str(WARM_UP)]
+    command = [str(python), "-m", f"benchmarks.peers.{asked.module}", "--size", size, "--batches", str(batches)]
+    command += ["--warm-up", str(WARM_UP), "--precision", asked.precision]
     finished = subprocess.run(command, cwd=ROOT, env=settings(given.threads), capture_output=True, text=True, check=False)
     if finished.returncode != 0:
         raise SystemExit(f"{contender} failed:\n{finished.stderr[-4000:]}")

@@ -51,6 +51,10 @@ class _Strip(ast.NodeTransformer):
         absent = _absent(node.test)
         return self.generic_visit(node) if absent is None else self.visit(node.body if absent else node.orelse)
 
+    def visit_BoolOp(self, node: ast.BoolOp) -> Any:
+        node.values = [value for value in node.values if _absent(value) is None]  # of "and": it is always absent
+        return self.visit(node.values[0]) if len(node.values) == 1 else self.generic_visit(node)
+
     def visit_Assign(self, node: ast.Assign) -> Any:
         target = node.targets[0]
         return None if isinstance(target, ast.Name) and target.id in HOLDERS else self.generic_visit(node)

@@ -28,7 +28,7 @@ class Given:
         return window_loss(model, batch.ids, batch.target)
 
 
-def make_step(setting: Setting) -> tuple[nn.Module, Step]:
+def make_step(setting: Setting, precision: str) -> tuple[nn.Module, Step]:
     stack = StackConfig(setting.n_layers, setting.n_heads, 4 * setting.d_model)
     config = ModelConfig(
         architecture="decoder",
@@ -52,7 +52,7 @@ def make_step(setting: Setting) -> tuple[nn.Module, Step]:
 
     def step(inputs: Tensor, targets: Tensor) -> float:
         examples = [[WindowBatch(inputs, targets)]]
-        result = train_step(task, model, optimizer, examples, rate=LEARNING_RATE, clip=CLIP, precision="float32", device="cpu")
+        result = train_step(task, model, optimizer, examples, rate=LEARNING_RATE, clip=CLIP, precision=precision, device="cpu")
         return result.loss / result.tokens
 
     return model, step

@@ -48,9 +48,9 @@ class GPT(nn.Module):
         return functional.linear(self.norm(self.layers(x)), self.embedding.weight)
 
 
-def make_step(setting: Setting) -> tuple[nn.Module, Step]:
+def make_step(setting: Setting, precision: str) -> tuple[nn.Module, Step]:
     model = GPT(setting).train()
-    return model, plain_step(model, model)
+    return model, plain_step(model, model, precision)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from benchmarks.gpt import VOCABULARY, Setting, Step, plain_step, run
 
 
-def make_step(setting: Setting) -> tuple[nn.Module, Step]:
+def make_step(setting: Setting, precision: str) -> tuple[nn.Module, Step]:
     config = GPT2Config(
         vocab_size=VOCABULARY,
         n_positions=setting.context,
@@ -28,7 +28,7 @@ def make_step(setting: Setting) -> tuple[nn.Module, Step]:
         attn_implementation="sdpa",
     )
     model = GPT2LMHeadModel(config).train()
-    return model, plain_step(model, lambda inputs: model(inputs).logits)
+    return model, plain_step(model, lambda inputs: model(inputs).logits, precision)
 
 
 if __name__ == "__main__":

@@ -390,7 +390,8 @@ show("what head 1 wrote", missing, source_words)
 # source. Every decoder layer reads the output of the *last* encoder layer: one vector for each source position, not one for
 # the sentence.
 #
-# Files: `pellucid/model/block.py` for the roles, `pellucid/model/masks.py` for the masks.
+# Files: `pellucid/model/block.py` for the roles, `pellucid/model/masks.py` for the masks;
+# `pellucid/model/packing.py` leaves padding out while training.
 
 # %%
 

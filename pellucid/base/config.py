@@ -175,7 +175,8 @@ class TrainingConfig:
     validate_sentences: int = 500  # dev sentences that a validation decodes
     metric: Metric = "auto"  # what "best" means; auto: bleu, accuracy, exact or loss, as the task is
     patience: int = 0  # validations without improvement before stopping; 0: never
-    compile: bool = False  # torch.compile the model's training step
+    compile: bool = False  # torch.compile each block: the first steps take minutes, all others less; made for GPUs
+    recompute: bool = False  # compute what is inside a block again on the way back instead of keeping it: memory for time
     skip_bad_steps: int = 0  # steps without a finite loss or gradient that a run may leave out; the next one stops it
     divergence: float = 2.0  # stop when the loss of 10 steps is this many times that of the first step; 0: never
 
@@ -348,8 +349,10 @@ class RunConfig:
         rules.require(not best or bool(validated), "checkpoints.average_of", text)
         joint = self.text.joint or self.text.tokenizer == "imported"  # Marian cuts each language by itself, into one list
         rules.require(self.model.tie != "all" or joint, "model.tie", '"all" needs text.joint: true')
-        text = f"not with runtime.shard: {self.runtime.shard}, where blocks are gathered one by one"
-        rules.require(not self.training.compile or self.runtime.shard == "none", "training.compile", text)
+        for key in ("compile", "recompute"):
+            blocks = self.model.recurrent.cell == "none" and self.task != "word_vectors"
+            text = "works block by block, and there are none in recurrent networks and word vectors"
+            rules.require(blocks or not getattr(self.training, key), f"training.{key}", text)
         self._check_task(rules)
         self._check_vectors(rules)
         rules.finish()

@@ -7,6 +7,7 @@ a head (d_head), D width of the model (d_model).
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +16,11 @@ from torch import Tensor, nn
 from pellucid.base.taps import Tap
 from pellucid.model.dropout import Dropout
 from pellucid.model.masks import ResolvedMask
+from pellucid.model.packing import Packing
 from pellucid.model.positions import Rotation, rotate
 
 FEW = 8  # queries up to which torch's fused attention is the slower one: a step, also of several beams
+IN_CACHE = 1 << 19  # numbers of float32 that stay in a processor's cache from one operation to the next
 LONG = 48  # keys from which on it is the faster one on a CPU, also where it is given a mask
 
 
@@ -87,10 +90,43 @@ def attend(query: Tensor, key: Tensor, value: Tensor, score: Score, mask: Resolv
         hidden = None if mask is None or causal else mask.hidden
         z = F.scaled_dot_product_attention(query, key, value, hidden, is_causal=causal, scale=score.scale)  # (B, H, T, K)
     else:
-        scores = score(query, key)  # (B, H, T, S)
-        scores = scores * score.scale if mask is None else torch.add(mask.hidden, scores, alpha=score.scale)
-        z = by_groups(dropout(torch.softmax(scores, dim=-1)), value)  # (B, H, T, K)
-    return z if mask is None or mask.alive is None else z * mask.alive
+        weights = _softmax(score(query, key), score.scale, None if mask is None else mask.hidden)  # (B, H, T, S)
+        z = by_groups(dropout(weights), value)  # (B, H, T, K)
+    return z if mask is None or mask.alive is None else z * mask.alive.to(z.dtype)
+
+
+def _softmax(scores: Tensor, scale: float, hidden: Tensor | None) -> Tensor:
+    """The weights: ``softmax(scale * scores + hidden)``."""
+    learned = hidden is not None and hidden.requires_grad  # the bias of relative positions
+    if torch.is_autocast_enabled(scores.device.type) and scores.dtype == torch.bfloat16 and not learned:
+        return _HalfSoftmax.apply(scores, scale, hidden)  # type: ignore[no-untyped-call]
+    return torch.softmax(scores * scale if hidden is None else torch.add(hidden, scores, alpha=scale), dim=-1)
+
+
+class _HalfSoftmax(torch.autograd.Function):
+    """The softmax of scores in half precision, computed in float32, its results in half precision on both ways.
+
+    Products read the weights in half precision anyway. Autocast would keep them in float32 as well, and spend as long on casts
+    as on the softmax.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, scale: float, hidden: Tensor | None) -> Tensor:
+        weights = torch.empty_like(scores)
+        rows = max(1, IN_CACHE // max(1, scores[0].numel()))
+        for first in range(0, len(scores), rows):
+            some = slice(first, first + rows)
+            added = hidden if hidden is None or len(hidden) == 1 else hidden[some]
+            scaled = scores[some].float().mul_(scale) if added is None else torch.add(added, scores[some], alpha=scale)
+            weights[some] = torch.softmax(scaled, dim=-1)
+        ctx.save_for_backward(weights)
+        ctx.scale = scale
+        return weights
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        [weights] = ctx.saved_tensors
+        return torch.ops.aten._softmax_backward_data(grad, weights, -1, weights.dtype).mul_(ctx.scale), None, None
 
 
 def _fused_is_faster(query: Tensor, key: Tensor, score: Score, mask: ResolvedMask | None, dropout: Dropout) -> bool:
@@ -165,9 +201,13 @@ class MultiHeadAttention(nn.Module):
         mask: ResolvedMask | None,
         rotation: Rotation | None = None,
         tap: Tap | None = None,
+        packing: Packing | None = None,
     ) -> Tensor:
-        """Queries from ``x`` (B, T, D), keys and values (B, G, S, K) from :meth:`project`. Returns (B, T, D)."""
-        query = _split(self.query(x), self.n_heads)  # (B, H, T, K)
+        """Queries from ``x`` (B, T, D), keys and values (B, G, S, K) from :meth:`project`. Returns (B, T, D).
+
+        With ``packing``, ``x`` and what is returned hold the real positions alone, (N, D).
+        """
+        query = _split(self.query(x), self.n_heads, packing)  # (B, H, T, K)
         if tap is not None:
             query = tap("q_projected", query)
         if rotation is not None:
@@ -178,19 +218,31 @@ class MultiHeadAttention(nn.Module):
             query, key, value = tap("q", query), tap("k", key), tap("v", value)
             z = attend_in_steps(query, key, value, self.score, mask, self.dropout, tap)
         concat = z.transpose(1, 2).flatten(2)  # (B, T, H * K)
+        if packing is not None:
+            concat = packing.pack(concat)  # (N, H * K)
         if tap is not None:
             concat = tap("concat", concat)
         out: Tensor = self.output(concat)  # (B, T, D)
         return out if tap is None else tap("out", out)
 
-    def project(self, source: Tensor, rotation: Rotation | None = None, tap: Tap | None = None) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, G, S, K) of what is attended to, (B, S, D)."""
-        key, value = _split(self.key(source), self.n_kv_heads), _split(self.value(source), self.n_kv_heads)
+    def project(
+        self, source: Tensor, rotation: Rotation | None = None, tap: Tap | None = None, packing: Packing | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, G, S, K) of what is attended to, (B, S, D); with ``packing`` its real positions alone, (N, D)."""
+        key = _split(self.key(source), self.n_kv_heads, packing)
+        value = _split(self.value(source), self.n_kv_heads, packing)
         if tap is not None:
             key, value = tap("k_projected", key), tap("v_projected", value)
         return key if rotation is None else rotate(key, rotation), value
 
 
-def _split(x: Tensor, n_heads: int) -> Tensor:
-    """(B, T, H * K) -> (B, H, T, K)."""
-    return x.view(*x.shape[:-1], n_heads, -1).transpose(1, 2)
+def in_type_of_products(x: Tensor) -> Tensor:
+    """Under autocast, as products of matrices read it: cast once here, where several are about to cast it one by one."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+
+
+def _split(x: Tensor, n_heads: int, packing: Packing | None) -> Tensor:
+    """(B, T, H * K), or (N, H * K) where it is packed, -> (B, H, T, K)."""
+    padded = x if packing is None else packing.pad(x)
+    return padded.view(*padded.shape[:-1], n_heads, -1).transpose(1, 2)

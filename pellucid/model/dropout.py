@@ -26,9 +26,10 @@ class Dropout(nn.Module):
         if x.device.type != "cpu" or torch.compiler.is_compiling():
             return F.dropout(x, self.p)
         dropped = min(round(self.p * 256), 255)
-        noise = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
-        kept = noise.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
-        return x * kept.to(x.dtype).mul_(256 / (256 - dropped))
+        noise = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)  # eight bytes each
+        noise = noise.view(torch.uint8)[: x.numel()].view(x.shape)
+        # Compared as numbers, which 0 to 255 are exactly in every type: tensors of truth values take four times as long.
+        return x * noise.to(x.dtype).ge_(dropped).mul_(256 / (256 - dropped))
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from pellucid.base.taps import Tap, within
-from pellucid.model.block import Block
+from pellucid.model.block import Block, running
 from pellucid.model.embedding import PatchEmbedding, TokenEmbedding
 from pellucid.model.masks import Mask
+from pellucid.model.packing import Packing
 from pellucid.model.positions import Positions, position_ids
 from pellucid.model.residual import Norm
 
@@ -34,6 +35,7 @@ class Encoder(nn.Module):
         self.embed, self.positions = embed, positions
         self.layers = nn.ModuleList(layers)
         self.norm = norm
+        self.recompute = False  # training may set it, see :func:`pellucid.model.block.running`
 
     def forward(
         self,
@@ -65,12 +67,16 @@ class Encoder(nn.Module):
         x = self.embed(source, weight, self.positions.added(places), types=types, tap=within(tap, "embed"))
         rotation = self.positions.rotation(places, like=x)
         mask = Mask(keys).resolve(length, length, like=x, bias=self.positions.bias(places, places))
+        packing = Packing.of(keys) if self.training and tap is None else None
+        if packing is not None:
+            x = packing.pack(x)  # (N, D)
         states = []
         for number, layer in enumerate(self.layers):
-            x = layer(x, mask, rotation, tap=within(tap, "layers", number))
-            states.append(x)
+            run = running(layer, recompute=self.recompute and self.training and tap is None)
+            x = run(x, mask, rotation, tap=within(tap, "layers", number), packing=packing)
+            states.append(x if packing is None else packing.pad(x))
         if self.norm is not None:
-            states[-1] = self.norm(x, within(tap, "norm"))
+            states[-1] = self.norm(states[-1], within(tap, "norm"))
         if tap is not None:
             states[-1] = tap("out", states[-1])
         return tuple(states)

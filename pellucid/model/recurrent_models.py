@@ -63,7 +63,7 @@ class RecurrentEncoderDecoder(EncoderDecoder):
         x = self.decoder(
             target,
             self.weight("target"),
-            self.decoder.project(memory.states, at),
+            self.decoder.project(memory.states, memory.mask, at),
             keys=mask,
             memory_keys=memory.mask,
             begun=self.decoder.begin(memory.final, at),
@@ -74,7 +74,7 @@ class RecurrentEncoderDecoder(EncoderDecoder):
     def start(self, memory: Memory, beams: int = 1) -> State:
         """The state before the first token."""
         begun = self.decoder.begin(memory.final).repeat_interleave(beams, dim=1)  # (N, R, H)
-        projected = [(key.contiguous(), value.contiguous()) for key, value in self.decoder.project(memory.states)]
+        projected = [(key.contiguous(), value.contiguous()) for key, value in self.decoder.project(memory.states, memory.mask)]
         return State([StateCache(begun)], begun.shape[1], beams, projected, needed(memory.mask))
 
 

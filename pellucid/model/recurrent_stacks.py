@@ -25,6 +25,7 @@ from pellucid.model.dropout import Dropout
 from pellucid.model.embedding import PatchEmbedding, TokenEmbedding
 from pellucid.model.heads import POOLS
 from pellucid.model.masks import Mask, ResolvedMask
+from pellucid.model.packing import behind
 from pellucid.model.positions import Positions
 from pellucid.model.recurrent import RecurrentLayer, States, Unfolding, kept
 
@@ -164,8 +165,8 @@ class RecurrentDecoder(nn.Module):
         """What keeps the states so far, of all layers together; nothing is there yet."""
         return [StateCache()]
 
-    def project(self, states: Sequence[Tensor], tap: Tap | None = None) -> list[KeyValue]:
-        """Keys and values of the encoder's states; none without attention."""
+    def project(self, states: Sequence[Tensor], keys: Tensor | None = None, tap: Tap | None = None) -> list[KeyValue]:
+        """Keys and values of the encoder's states, those of padding too; none without attention."""
         if self.cross_attn is None:
             return []
         return [self.cross_attn.project(states[-1], within(tap, "layers", len(self.layers) - 1, "cross_attn"))]
@@ -204,6 +205,8 @@ class RecurrentDecoder(nn.Module):
         x = self.embed(ids, weight, None, tap=within(tap, "embed"))  # (R, T, D)
         begun = caches[0].now if caches else begun
         states = [layer.zeros(x) for layer in self._layers] if begun is None else self._parted(begun)
+        if keys is not None and not caches and tap is None and behind(keys):
+            keys = None  # no state sees what comes after it
         mask = None if keys is None else keys[:, -ids.shape[1] :]
         memory_mask = Mask(memory_keys).resolve(1, memory[0][0].shape[2], like=x) if memory else None
         at_last = within(tap, "layers", len(self.layers) - 1, "cross_attn")

@@ -224,7 +224,7 @@ class EncoderDecoder(Transformer):
         x = self.decoder(
             target,
             self.weight("target"),
-            self.decoder.project(memory.states, within(inside, "decoder")),
+            self.decoder.project(memory.states, memory.mask, within(inside, "decoder")),
             keys=mask,
             memory_keys=memory.mask,
             tap=within(inside, "decoder"),
@@ -235,7 +235,7 @@ class EncoderDecoder(Transformer):
         """The state before the first token. Keys and values of the source are computed here, once."""
         rows = memory.states[-1].shape[0] * beams
         # Laid out once as every step reads them; and without padding there is no mask to apply at every step.
-        projected = [(key.contiguous(), value.contiguous()) for key, value in self.decoder.project(memory.states)]
+        projected = [(key.contiguous(), value.contiguous()) for key, value in self.decoder.project(memory.states, memory.mask)]
         return State(self.decoder.caches(), rows, beams, projected, needed(memory.mask))
 
     def step(self, ids: Tensor, state: State, *, tap: Tapper | None = None) -> tuple[Tensor, State]:

@@ -110,7 +110,14 @@ def pair_loss(model: nn.Module, batch: PairBatch, smoothing: float = 0.0) -> Ten
     def readout(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return smoothed_cross_entropy(x, weight, batch.target_output, smoothing, bias)
 
-    return model(batch.source, batch.target_input, source_mask=batch.source_mask, wanted=batch.wanted, readout=readout)
+    return model(
+        batch.source,
+        batch.target_input,
+        source_mask=batch.source_mask,
+        target_mask=batch.wanted if model.training else None,  # padding behind the target needs no mask, but can be left out
+        wanted=batch.wanted,
+        readout=readout,
+    )
 
 
 @torch.inference_mode()

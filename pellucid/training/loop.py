@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ from pellucid.base.config import RunConfig
 from pellucid.base.errors import DivergedError
 from pellucid.base.progress import Progress as Bar
 from pellucid.base.progress import say
+from pellucid.model.block import Block
+from pellucid.model.decoder import Decoder
+from pellucid.model.encoder import Encoder
 from pellucid.model.lora import plain_weights
 from pellucid.training.averaging import MovingAverage, average
 from pellucid.training.checkpoints import Checkpoints, Progress, moments_of, restore_moments
@@ -65,9 +69,12 @@ class Trainer:
     ) -> None:
         self.task, self.model, self.config, self.directory = task, model.to(config.runtime.device), config, directory
         self.ranks, self.profile = ranks, profile and ranks.first
+        for module in model.modules():
+            if isinstance(module, Encoder | Decoder):
+                module.recompute = config.training.recompute
+            elif isinstance(module, Block) and config.training.compile:
+                module.compile(dynamic=True)
         self.trained = ranks.wrap(model)
-        if config.training.compile:
-            self.trained = cast("nn.Module", torch.compile(self.trained, dynamic=True))
         self.optimizer = make_optimizer(model, config.optimizer)
         self.sign = -1.0 if config.metric in LOWER_IS_BETTER else 1.0
         self.checkpoints = Checkpoints(directory, config.checkpoints, higher_is_better=self.sign > 0, writes=ranks.first)
@@ -218,11 +225,15 @@ class Trainer:
             if not self._asked(stop):
                 self._judge(found, model)
 
-    def _shown(self, weights: dict[str, Tensor] | None = None) -> AbstractContextManager[nn.Module]:
+    @contextmanager
+    def _shown(self, weights: dict[str, Tensor] | None = None) -> Iterator[nn.Module]:
         """The model as it will be used: with these weights, else the moving average where there is one."""
         if weights is None and self.average is not None:
             weights = self.average.weights
-        return self.ranks.whole(self.model, weights)
+        # Decoding has another shape at every step, and would compile for each.
+        plain = torch.compiler.set_stance("force_eager") if self.config.training.compile else nullcontext()
+        with plain, self.ranks.whole(self.model, weights) as model:
+            yield model
 
     def _judge(self, found: Validation, model: nn.Module) -> None:
         progress = self.progress

@@ -14,7 +14,13 @@ from torch import Tensor
 # Logits of this many tokens are alive at a time. With a vocabulary of 10,000 they take 10 MB, which stays in cache; those of
 # a whole batch would take 160 MB, be written and read from memory several times, and decide how large a batch can be.
 CHUNK = 256
+GROUP = 1 << 24  # gradients of logits that are kept together, so that the one of the matrix is added up less often
 FEW = 2_560_000  # logits that are made at once, where there are no more of them: with a vocabulary of characters, say
+
+
+def group_size(vocabulary: int) -> int:
+    """Tokens whose gradients of the logits are kept together: whole chunks."""
+    return max(1, GROUP // vocabulary // CHUNK) * CHUNK
 
 
 def smoothed_cross_entropy(
@@ -61,27 +67,31 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight, dtype=exact) if differentiated else None
         grad_bias = None if bias is None else torch.zeros_like(bias, dtype=exact)
         with torch.autocast(device, enabled=False):
-            for first in range(0, len(x), CHUNK):
-                rows = slice(first, first + CHUNK)
-                some = x[rows].to(dtype)
-                logits = (some @ matrix.T).to(exact)  # (chunk, V)
-                if bias is not None:
-                    logits = logits + bias
-                labels = target[rows, None]
-                right, mean = logits.gather(1, labels), logits.mean(1, keepdim=True)  # (chunk, 1)
-                peak = logits.amax(1, keepdim=True)
-                powers = logits.sub_(peak).exp_()
-                norm = powers.sum(1, keepdim=True)
-                log_sum = peak + norm.log()
-                total += (log_sum - (1.0 - smoothing) * right - smoothing * mean).sum()
-                if grad_x is not None and grad_weight is not None:
-                    error = powers.div_(norm).sub_(smoothing / logits.shape[1])  # p - q, but for the right token
-                    error.scatter_add_(1, labels, torch.full_like(right, smoothing - 1.0))
-                    if grad_bias is not None:
-                        grad_bias += error.sum(0)
-                    error = error.to(dtype)
-                    grad_x[rows] = error @ matrix
-                    grad_weight += error.T @ some
+            size = group_size(len(weight))
+            for start in range(0, len(x), size):
+                group, wanted = x[start : start + size].to(dtype), target[start : start + size, None]
+                errors = torch.empty(len(group), len(weight), dtype=dtype, device=x.device) if differentiated else None
+                for first in range(0, len(group), CHUNK):
+                    rows = slice(first, first + CHUNK)
+                    logits = (group[rows] @ matrix.T).to(exact)  # (chunk, V)
+                    if bias is not None:
+                        logits = logits + bias
+                    labels = wanted[rows]
+                    right, mean = logits.gather(1, labels), logits.mean(1, keepdim=True)  # (chunk, 1)
+                    peak = logits.amax(1, keepdim=True)
+                    powers = logits.sub_(peak).exp_()
+                    norm = powers.sum(1, keepdim=True)
+                    log_sum = peak + norm.log()
+                    total += (log_sum - (1.0 - smoothing) * right - smoothing * mean).sum()
+                    if errors is not None:
+                        error = powers.div_(norm).sub_(smoothing / logits.shape[1])  # p - q, but for the right token
+                        error.scatter_add_(1, labels, torch.full_like(right, smoothing - 1.0))
+                        errors[rows] = error
+                        if grad_bias is not None:
+                            grad_bias += error.sum(0)
+                if errors is not None and grad_x is not None and grad_weight is not None:
+                    grad_x[start : start + size] = errors @ matrix
+                    grad_weight += errors.T @ group
         ctx.save_for_backward(grad_x, grad_weight, grad_bias)
         ctx.weight_dtype = weight.dtype
         return total

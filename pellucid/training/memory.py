@@ -15,7 +15,7 @@ from pellucid.base.config import ModelConfig, RunConfig, StackConfig, per_layer
 from pellucid.base.machine import in_bytes
 from pellucid.model.attention import LONG
 from pellucid.model.feed_forward import GATED
-from pellucid.training.loss import CHUNK, FEW
+from pellucid.training.loss import CHUNK, FEW, group_size
 
 FLOAT = 4  # bytes
 _KEPT_OF_RECURRENCE = {"rnn": 1, "gru": 7, "lstm": 16}  # vectors of a state's width that each position leaves for the way back
@@ -105,23 +105,27 @@ def _activations(config: RunConfig, shape: BatchShape) -> int:
     if model.architecture == "vectors":
         return rows * target * (6 * model.d_model + _SCORES_OF_A_WORD)
     cost = _Cost(config)
-    kept = 0.0
+    kept, again = 0.0, 0.0
     if source:
-        kept += rows * source * cost.stack(model.encoder, source, 0)
+        of_each, of_one = cost.stack(model.encoder, source, 0)
+        kept, again = rows * source * of_each, rows * source * of_one
     if model.architecture != "encoder":
-        kept += rows * target * cost.stack(model.decoder, target, source)
+        of_each, of_one = cost.stack(model.decoder, target, source)
+        kept, again = kept + rows * target * of_each, max(again, rows * target * of_one)
         if source:
             kept += rows * source * cost.memory()
     outputs = rows if model.head.pool != "none" else rows * target
-    return int(kept + _loss(model, outputs))
+    # The logits are gone when the first block is computed again.
+    return int(kept + max(again, _loss(model, outputs, cost.product)))
 
 
-def _loss(model: ModelConfig, outputs: int) -> int:
+def _loss(model: ModelConfig, outputs: int, product: float) -> float:
     """Logits and their gradients, all at once where they are few, else chunk by chunk: see :mod:`pellucid.training.loss`."""
     vocabulary, width = model.target_vocabulary, model.output_width
     if outputs * vocabulary <= FEW:
         return outputs * (3 * vocabulary + width)
-    return 2 * outputs * width + vocabulary * width + 2 * CHUNK * vocabulary
+    gradients = min(outputs, group_size(vocabulary)) * vocabulary * product
+    return 2 * outputs * width + vocabulary * width + 2 * CHUNK * vocabulary + gradients
 
 
 class _Cost:
@@ -133,18 +137,22 @@ class _Cost:
 
     def __init__(self, config: RunConfig) -> None:
         self.model = config.model
+        self.recompute = config.training.recompute
         self.half = config.runtime.precision == "bfloat16"
         self.cpu = config.runtime.device == "cpu"
         self.product = 0.5 if self.half else 1.0  # of a number that is multiplied with a matrix
         self.cast = 0.5 if self.half else 0.0  # of a copy that is made for that, beside the original
         self.noise = 1.0 if self.cpu else 0.25
 
-    def stack(self, stack: StackConfig, positions: int, memory: int) -> float:
-        """Of all the layers and the embedding below them; ``memory`` positions are read by a decoder that has an encoder."""
+    def stack(self, stack: StackConfig, positions: int, memory: int) -> tuple[float, float]:
+        """Of all the layers and the embedding below them; and of one block that is computed again on the way back, if any is.
+
+        ``memory`` positions are read by a decoder that has an encoder.
+        """
         model = self.model
         embedding = model.d_model * (2 + self.noise * (model.dropout > 0))
         if model.recurrent.cell != "none":
-            return embedding + self._recurrent(stack, memory)
+            return embedding + self._recurrent(stack, memory), 0.0
         layers = zip(
             per_layer(stack.n_heads, stack.n_layers),
             per_layer(stack.n_kv_heads or stack.n_heads, stack.n_layers),
@@ -152,12 +160,14 @@ class _Cost:
             per_layer(stack.d_ff, stack.n_layers),
             strict=True,
         )
-        total = embedding
+        costs = []
         for heads, shared, width, d_ff in layers:
-            total += self._attention(heads, width, positions) + 2 * shared * width * self.product
-            total += self._attention(heads, width, memory) if memory else 0.0
-            total += self._feed_forward(d_ff)
-        return total
+            cost = self._attention(heads, width, positions) + 2 * shared * width * self.product
+            cost += self._attention(heads, width, memory) if memory else 0.0
+            costs.append(cost + self._feed_forward(d_ff))
+        if self.recompute:  # only what goes into each is kept
+            return embedding + len(costs) * model.d_model, max(costs)
+        return embedding + sum(costs), 0.0
 
     def memory(self) -> float:
         """Of keys and values that all decoder layers make of each position of the encoder's output."""
@@ -166,20 +176,18 @@ class _Cost:
             return 2.0 * model.recurrent.memory_width(model.d_model)
         shared = per_layer(stack.n_kv_heads or stack.n_heads, stack.n_layers)
         widths = stack.head_width(model.d_model)
-        return sum(
-            2 * n * width * self.product + 2 * self.cast * model.d_model for n, width in zip(shared, widths, strict=True)
-        )
+        return self.cast * model.d_model + sum(2 * n * width * self.product for n, width in zip(shared, widths, strict=True))
 
     def _attention(self, heads: int, width: int, keys: int) -> float:
         """Queries, weights, what comes out, add & norm."""
         model, dropped = self.model, self.model.attention_dropout > 0
-        weights = heads * keys * (1.0 + self.cast + dropped * (self.noise + self.product))
+        weights = heads * keys * (self.product + dropped * (self.noise + self.product))
         plain = model.attention == "dot" and model.positions != "relative" and model.decoder.n_kv_heads is None
         if self.cpu and not self.half and not dropped and plain and keys >= LONG:
             weights = heads  # torch's fused attention keeps none
         if model.attention == "additive":
             weights += heads * keys * width
-        return 2 * heads * width * self.product + weights + self._residual() + 3 * self.cast * model.d_model
+        return 2 * heads * width * self.product + weights + self._residual() + self.cast * model.d_model
 
     def _feed_forward(self, d_ff: int) -> float:
         model, gated = self.model, self.model.activation in GATED

@@ -25,6 +25,8 @@ from pellucid.base.config import (
 from pellucid.base.recurrent import RecurrentConfig
 from pellucid.compare.cost import peak_bytes
 from pellucid.model.build import build, initialise
+from pellucid.model.decoder import Decoder
+from pellucid.model.encoder import Encoder
 from pellucid.model.word_vectors import build_word_vectors
 from pellucid.tasks.word_windows import Parts, Windows
 from pellucid.training.loss import smoothed_cross_entropy
@@ -59,13 +61,16 @@ ENCODERS = {
 }
 
 
-def run_config(model: ModelConfig, precision: Precision = "float32", accumulate: int = 1) -> RunConfig:
+def run_config(
+    model: ModelConfig, precision: Precision = "float32", accumulate: int = 1, *, recompute: bool = False
+) -> RunConfig:
     """Whatever the task: only these sections count here."""
     config = object.__new__(RunConfig)
     for name, value in vars(RunConfig()).items():
         object.__setattr__(config, name, value)
     runtime = RuntimeConfig(precision=precision, device="cpu", threads=1)
-    for name, value in {"model": model, "training": TrainingConfig(accumulate=accumulate), "runtime": runtime}.items():
+    training = TrainingConfig(accumulate=accumulate, recompute=recompute)
+    for name, value in {"model": model, "training": training, "runtime": runtime}.items():
         object.__setattr__(config, name, value)
     return config
 
@@ -74,6 +79,9 @@ def trained(config: RunConfig, shape: BatchShape) -> int:
     """Two steps, each of ``training.accumulate`` batches of this shape; gives the number of weights."""
     model = build(config.model)
     initialise(model, 1)
+    for module in model.modules():
+        if isinstance(module, Encoder | Decoder):
+            module.recompute = config.training.recompute
     optimizer = make_optimizer(model, OptimizerConfig())
     for _ in range(2):
         optimizer.zero_grad(set_to_none=True)
@@ -138,6 +146,16 @@ def test_pictures() -> None:
 def test_bfloat16(model: ModelConfig) -> None:
     source = SOURCE if model is PAPER else 0
     assert_told(run_config(model, "bfloat16"), BatchShape(ROWS, source, TARGET))
+
+
+@pytest.mark.parametrize("model", [PAPER, DECODER], ids=["translator", "decoder"])
+def test_recomputed_blocks(model: ModelConfig) -> None:
+    six = StackConfig(6, 4, 192)
+    deep = replace(model, encoder=six, decoder=six)
+    shape = BatchShape(ROWS, SOURCE if model is PAPER else 0, TARGET)
+    assert_told(run_config(deep, recompute=True), shape)
+    kept, recomputed = (needed(run_config(deep, recompute=flag), 1, shape).activations for flag in (False, True))
+    assert recomputed < kept / 2
 
 
 def test_word_vectors() -> None:
