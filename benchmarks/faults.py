@@ -158,8 +158,13 @@ def log_examples(pipe: int) -> None:
     loop.Trainer._next_examples = taking  # type: ignore[method-assign]
 
 
-def outcome(run: Path) -> dict[str, str]:
-    """Checksums of weights, moments, averages and model, the position, and the examples of every step."""
+def outcome(run: Path, notes: Path | None = None) -> dict[str, str]:
+    """Checksums of weights, moments, averages and model, the position, and the examples of every step.
+
+    Args:
+        run: its directory.
+        notes: where the examples were noted; by default beside the run.
+    """
     found = {}
     for path in sorted([*run.glob("checkpoints/**/*.safetensors"), *run.glob("model/*.safetensors")]):
         found[path.relative_to(run).as_posix()] = files.sha256_of(path)
@@ -169,9 +174,9 @@ def outcome(run: Path) -> dict[str, str]:
         found[path.relative_to(run).as_posix()] = json.dumps(position, sort_keys=True)
     steps: dict[str, list[str]] = {}
     fresh = False
-    for line in run.with_suffix(".examples").read_text().splitlines():
+    for line in (notes or run.with_suffix(".examples")).read_text().splitlines():
         step, _, numbers = line.partition(" ")
-        if line == "begins":
+        if step == "begins":
             fresh = True
             continue
         if fresh:  # what an earlier process did from this step on was lost with it

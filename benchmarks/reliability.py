@@ -22,7 +22,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from benchmarks import faults, machine
+from benchmarks import faults, fuzz, machine, rank_faults
 from benchmarks.faults import Ended, Runs, left_aside, outcome, whole_checkpoints
 from pellucid.base.config import CheckpointConfig, OptimizerConfig, RunConfig
 from pellucid.training.checkpoints import Checkpoints
@@ -100,6 +100,39 @@ def kills(directory: Path, scale: float) -> Row:
     seen = f"{found.kills} kills, {found.in_a_save} of them inside the save of a checkpoint, in {found.runs} runs"
     promise = "weights, moments, averages, model and the examples of every step as in a run never killed, bit for bit"
     return Row("kill -9 at random times, then resumed until done", promise, found.equal, found.runs, seen, [])
+
+
+def two_ranks(directory: Path, scale: float) -> Row:
+    """kill -9 of ranks and of their agent."""
+    runs = Runs(directory, rank_faults.two_ranks)
+    expected, seconds = rank_faults.whole(runs, directory / "whole")
+    tally, chooser, by, slowest = Tally(), random.Random(5), list[str](), 0.0
+    while tally.of < max(1, int(20 * scale)):
+        victims = rank_faults.VICTIMS[tally.of % len(rank_faults.VICTIMS)]
+        moment, run = chooser.uniform(0.0, 0.95 * seconds), directory / f"killed-{tally.of}"
+        killed = rank_faults.kill_some(runs, run, victims, moment)
+        if killed is None:  # it had ended before: another time
+            faults.remove(run)
+            continue
+        again = rank_faults.launch(runs, run).end(300.0)
+        alone = {"0", "1"} <= set(victims)
+        by, slowest = [*by, killed.named_by], max(slowest, killed.seconds)
+        tally.trial(
+            f"{' and '.join(victims)} after {moment:.1f} s",
+            (killed.ended.orphans or again.orphans, f"a process was left: {killed.ended.said[-600:]}"),
+            ("a bug in pellucid" in killed.ended.said, killed.ended.said[-900:]),
+            (not (alone or killed.finished or killed.named_by), f"not named: {killed.ended.said[-900:]}"),
+            (again.code != 0, f"not resumed: {again.said[-600:]}"),
+            (again.code == 0 and rank_faults.outcome_of_ranks(run) != expected, "resumed to something else"),
+            (bool(left_aside(run)), f"left: {left_aside(run)}"),
+        )
+    promise = (
+        "all processes leave, within the time-out; the rank that is left names the dead one (while the ranks have not met yet, "
+        "the agent does); resumed with two ranks: weights, moments and examples as in a run never killed, bit for bit"
+    )
+    named = f"named by the other rank {by.count('rank')} times, by the agent alone {by.count('agent')}"
+    seen = f"{named}; all gone after {slowest:.0f} s at most"
+    return tally.row("two ranks: kill -9 of one, of one and the agent of `torchrun`, of all, at random times", promise, seen)
 
 
 def controls(directory: Path, scale: float) -> Row:
@@ -244,6 +277,18 @@ def damage(directory: Path, scale: float) -> Row:
     )
 
 
+def readers(directory: Path, scale: float) -> Row:
+    """Valid files, changed at random."""
+    found = fuzz.fuzz(directory, 300.0 * scale)
+    failures = [f"{name}: {failure}" for name, some in found.items() for failure in some.failures]
+    tried = sum(some.tried for some in found.values())
+    seen = ", ".join(f"{name} {some.tried:,} ({some.refused:,} refused)" for name, some in found.items())
+    promise = (
+        f"read, or refused by an error of our own, within {fuzz.SECONDS:.0f} s of the processor and {fuzz.MEMORY // 10**9} GB"
+    )
+    return Row("files of every kind, changed at random", promise, tried - len(failures), tried, seen, failures[:20])
+
+
 def crashes(directory: Path, scale: float) -> Row:
     """kill -9 before every operation on the disk."""
     runs = Runs(directory)
@@ -352,12 +397,14 @@ EXPERIMENTS: dict[str, Callable[[Path, float], Row]] = {
     function.__name__: function
     for function in (
         kills,
+        two_ranks,
         controls,
         signals,
         full_disk,
         file_limit,
         read_only,
         damage,
+        readers,
         crashes,
         not_a_number,
         divergence,

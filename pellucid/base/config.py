@@ -116,7 +116,7 @@ class DataConfig:
     target: str = "target"
     max_length: int = 256  # longest text of a training example, in tokens; running text is cut by model.max_length
     on_long: OnLongText = "skip"
-    labels: Literal["classes", "degrees"] = "classes"  # of labelled texts; degrees: numbers in an order, 0 to n
+    labels: Literal["classes", "degrees"] = "classes"  # of labelled texts; degrees: numbers in an order, 0 to n, at most 9,999
     on_empty: Literal["error", "skip"] = "skip"
     on_bad_utf8: OnBadText = "error"
     holdout: float = 0.0  # running text: the last share of the training text is the dev split, where none is given; .npz also

@@ -38,5 +38,6 @@ class Report:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Report:
-        notes = {what: Note(**note) for what, note in values["notes"].items()}
-        return cls(values["read"], values["kept"], notes, values["unit"])
+        """What :meth:`to_dict` gave; of a damaged file any of the errors that Python has for values of another kind."""
+        notes = {what: Note(int(note["count"]), str(note["first"])) for what, note in values["notes"].items()}
+        return cls(int(values["read"]), int(values["kept"]), notes, str(values["unit"]))

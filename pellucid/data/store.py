@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -50,6 +51,7 @@ __all__ = [
 FORMAT_VERSION = 2  # 1 held pairs only
 
 _LARGEST_TWO_BYTE_VOCABULARY = 1 << 16
+_NUMBER_TYPES = ("<u2", "<u4")  # of tokens
 # Encoded in one call, whichever comes first: enough to be quick, little enough for memory when lines are megabytes long.
 _CHUNK_EXAMPLES = 2000
 _CHUNK_CHARACTERS = 1_000_000
@@ -77,8 +79,12 @@ class Store:
         self.directory = directory
         self.report = Report.from_dict(meta["report"])
         self.fingerprint: dict[str, Any] = meta["fingerprint"]
+        if not isinstance(self.fingerprint, dict):
+            raise TypeError("a fingerprint without parts")
         self.pad, self.start, self.end = (int(meta["controls"][name]) for name in ("pad", "start", "end"))
         examples, self.columns, tokens = (int(meta[name]) for name in ("examples", "columns", "tokens"))
+        if meta["dtype"] not in _NUMBER_TYPES:
+            raise ValueError(f"tokens as numbers of type {meta['dtype']!r:.40}")
         self.tokens = _map(directory / "tokens.bin", np.dtype(meta["dtype"]), (tokens,))
         self._offsets = _map(directory / "offsets.bin", np.dtype("<i8"), (examples,))
         self.lengths = _map(directory / "lengths.bin", np.dtype("<i4"), (examples, self.columns))
@@ -100,7 +106,7 @@ class Store:
         meta = _read_meta(directory)
         try:
             store = cls(directory, meta)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise _damaged(directory / "meta.json", f"{type(error).__name__}: {error}") from None
         if fingerprint is not None and fingerprint != store.fingerprint:
             raise StaleStoreError(
@@ -225,7 +231,7 @@ def prepare(split: Split, encoder: ExampleEncoder, directory: Path, config: Data
 
 
 def _write_tokens(split: Split, encoder: ExampleEncoder, aside: Path, config: DataConfig) -> dict[str, Any]:
-    dtype = np.dtype("<u2" if encoder.vocabulary_size <= _LARGEST_TWO_BYTE_VOCABULARY else "<u4")
+    dtype = np.dtype(_NUMBER_TYPES[encoder.vocabulary_size > _LARGEST_TWO_BYTE_VOCABULARY])
     with (
         open(aside / "tokens.bin", "wb") as tokens,
         open(aside / "offsets.bin", "wb") as offsets,
@@ -335,7 +341,7 @@ def _damaged(path: Path, found: str) -> DataError:
 
 def _map(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
     """The file as a read-only array, its size checked first: reading past the end of a mapped file kills the process."""
-    expected = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    expected = math.prod(shape) * dtype.itemsize  # in numbers of Python, which know no largest one
     size = path.stat().st_size if path.is_file() else None
     if size != expected:
         found = "no such file" if size is None else f"{size:,} bytes"

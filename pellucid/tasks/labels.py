@@ -11,6 +11,7 @@ from pellucid.base.errors import DataError, ModelError
 from pellucid.base.files import write_atomically
 
 LABELS = "labels.json"
+MOST_DEGREES = 10_000  # each of them up to the largest is a class, and has a row of weights
 
 
 class Labels:
@@ -29,14 +30,15 @@ class Labels:
         """Those that occur in a training split: in the order of the alphabet, or 0 to the largest number.
 
         Raises:
-            DataError: there is only one, or a degree is no whole number from 0.
+            DataError: there is only one, or a degree is no whole number from 0, or too large.
         """
         found = set(names)
         if degrees:
-            wrong = sorted(name for name in found if not (name.isascii() and name.isdecimal()))
+            wrong = sorted(name for name in found if not _is_degree(name))
             if wrong:
-                expected = "whole numbers from 0 (data.labels: degrees)"
-                raise DataError("a label is no degree", expected=expected, found=", ".join(map(repr, wrong[:5])))
+                expected = f"whole numbers from 0 to {MOST_DEGREES - 1:,} (data.labels: degrees)"
+                shown = ", ".join(repr(name[:60]) for name in wrong[:5])
+                raise DataError("a label is no degree", expected=expected, found=shown)
             found = {str(degree) for degree in range(max(map(int, found), default=0) + 1)}
         if len(found) < 2:
             advice = "look at the second column of the training split"
@@ -82,3 +84,7 @@ class Labels:
             advice = "a class must occur in the training split"
             raise DataError("no such class", expected=known, found=repr(name), advice=advice)
         return self._ids[name]
+
+
+def _is_degree(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and len(name) < 1000 and int(name) < MOST_DEGREES  # Python reads no longer ones

@@ -209,7 +209,7 @@ def together(config: RuntimeConfig) -> Iterator[Ranks]:
     """The processes of this run: those that ``torchrun`` started, or this one alone.
 
     Raises:
-        RankError: another process died, or let this one wait for longer than ``config.timeout``.
+        RankError: another process died, did not come, or let this one wait for longer than ``config.timeout``.
         UsageError: all of them would use one GPU.
     """
     if not dist.is_torchelastic_launched() or os.environ["WORLD_SIZE"] == "1":
@@ -221,17 +221,12 @@ def together(config: RuntimeConfig) -> Iterator[Ranks]:
     if config.device in ("auto", "cuda") and torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         backend = "cpu:gloo,cuda:nccl"
-    store, rank, size = next(iter(rendezvous("env://")))
-    # After a restart the store still holds what the processes before have told each other, of ports that are closed.
-    store = PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
-    ranks: ManyRanks
-    if config.shard == "none":
-        ranks = ManyRanks(config.timeout)
-    else:
-        from pellucid.training.sharding import ShardedRanks
-
-        ranks = ShardedRanks(config, nodes=dist.get_world_size() // int(os.environ["LOCAL_WORLD_SIZE"]))
+    try:
+        ranks = _met(config, backend, timeout)
+    except RuntimeError as error:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        raise _not_met(error) from error
     if not ranks.first:
         set_quiet(True)
     try:
@@ -242,3 +237,28 @@ def together(config: RuntimeConfig) -> Iterator[Ranks]:
         raise ranks.lost() from error
     finally:
         dist.destroy_process_group()
+
+
+def _met(config: RuntimeConfig, backend: str, timeout: timedelta) -> ManyRanks:
+    """The ranks, once all of them have come."""
+    store, rank, size = next(iter(rendezvous("env://", timeout=timeout)))
+    # After a restart the store still holds what the processes before have told each other, of ports that are closed.
+    store = PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+    if config.shard == "none":
+        return ManyRanks(config.timeout)
+    from pellucid.training.sharding import ShardedRanks
+
+    return ShardedRanks(config, nodes=dist.get_world_size() // int(os.environ["LOCAL_WORLD_SIZE"]))
+
+
+def _not_met(error: RuntimeError) -> RankError:
+    """The error of a rank that waited for the others in vain; PyTorch says of it as much as the first line of its own."""
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    return RankError(
+        "the processes of the run did not find each other",
+        where=f"rank {rank}",
+        expected=f"{size} processes" + (f"; the other one is rank {1 - rank}" if size == 2 else ""),
+        found=next(iter(str(error).splitlines()), type(error).__name__),
+        advice="look at what the others say, then give the command again; raise runtime.timeout where processes start slowly",
+    )

@@ -11,12 +11,14 @@ from benchmarks import reliability
 # The share of an experiment's trials that is quick enough for every day.
 SHARES = {
     "kills": 0.06,
+    "two_ranks": 0.1,
     "controls": 1.0,
     "signals": 1.0,
     "full_disk": 0.05,
     "file_limit": 0.2,
     "read_only": 1.0,
     "damage": 0.2,
+    "readers": 0.0,  # a round of each reader
     "crashes": 0.03,
     "not_a_number": 1.0,
     "divergence": 1.0,

@@ -175,6 +175,9 @@ class TestDegrees:
         assert Labels.of(["3", "1"], degrees=True).names == ("0", "1", "2", "3")
         with pytest.raises(DataError, match="no degree"):
             Labels.of(["1", "good"], degrees=True)
+        for huge in ("10000", "9" * 5000):
+            with pytest.raises(DataError, match="no degree"):
+                Labels.of(["1", huge], degrees=True)
         with pytest.raises(DataError, match="two classes"):
             Labels.of(["1", "1"])
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from started import ended, start
+from started import ended, free_port, start
 from steps_of_ranks import STEPS, one_step
 
+from pellucid.base.config import RuntimeConfig
 from pellucid.data.batches import plan
-from pellucid.training.parallel import ALONE, Ranks
+from pellucid.training.parallel import ALONE, RankError, Ranks, together
 from pellucid.training.step import seed_step
 
 
@@ -77,6 +78,18 @@ def test_each_rank_draws_its_own_random_numbers() -> None:
     assert not torch.equal(drawn(7, 1), drawn(8, 1))
     seed_step(1, 7)
     assert torch.equal(torch.rand(5), drawn(7, 0))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_the_other_does_not_join_says_so(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"TORCHELASTIC_RUN_ID": "alone", "TORCHELASTIC_RESTART_COUNT": "0", "RANK": str(rank), "WORLD_SIZE": "2"}
+    for name, value in (given | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}).items():
+        monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(RankError, match=rf"rank {rank}: .* did not find each other\n.*the other one is rank {1 - rank}\n"),
+        together(RuntimeConfig(device="cpu", timeout=1)),
+    ):
+        raise AssertionError("there is nobody to train with")
 
 
 @pytest.mark.parametrize("shard", ["none", "full"])
