@@ -22,7 +22,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from benchmarks import faults, fuzz, machine, rank_faults
+from benchmarks import faults, fuzz, large_store, machine, rank_faults
 from benchmarks.faults import Ended, Runs, left_aside, outcome, whole_checkpoints
 from pellucid.base.config import CheckpointConfig, OptimizerConfig, RunConfig
 from pellucid.training.checkpoints import Checkpoints
@@ -393,6 +393,23 @@ def memory(directory: Path, scale: float) -> Row:
     return tally.row("memory runs out (RLIMIT_AS)", "exit code 6 before the first step, the setting to change named")
 
 
+def large_corpora(directory: Path, scale: float) -> Row:
+    """Texts and stores larger than the memory that they are given."""
+    sizes = [max(1, round(size * scale)) for size in (25, 50, 100)]
+    texts, store = large_store.measure(directory, sizes, 20.0 * scale)
+    tally, least = Tally(), min(found.peak for found in texts)
+    for found in texts:
+        grown = found.peak - least > found.bytes // 4
+        tally.trial(f"{found.bytes:,} bytes", (found.peak > 2e9, f"{found.peak:,} bytes"), (grown, f"from {least:,} bytes"))
+    tally.trial(f"{store.bytes:,} bytes of tokens", (store.peak > 2e9, f"{store.peak:,} bytes resident"))
+    peaks = ", ".join(f"{found.peak / 1e6:.0f}" for found in texts)
+    seen = (
+        f"{', '.join(map(str, sizes))} MB of text: {peaks} MB; {store.bytes / 1e9:.1f} GB of tokens: {store.peak / 1e6:.0f} MB"
+    )
+    fault = "text of three sizes prepared; ten steps from a sparse store larger than memory"
+    return tally.row(fault, "less than 2 GB resident, libraries included, and no more for more text", seen)
+
+
 EXPERIMENTS: dict[str, Callable[[Path, float], Row]] = {
     function.__name__: function
     for function in (
@@ -405,6 +422,7 @@ EXPERIMENTS: dict[str, Callable[[Path, float], Row]] = {
         read_only,
         damage,
         readers,
+        large_corpora,
         crashes,
         not_a_number,
         divergence,
