@@ -321,7 +321,7 @@ def _checked(text: str, where: object) -> tokenizers.Tokenizer:
 
     with refusals(lambda error: unusable("the tokenizer is damaged", "the JSON of a tokenizer", error)):
         library = tokenizers.Tokenizer.from_str(text)
-    content = json.loads(text)
+        content = json.loads(text)  # the library reads some texts that are not JSON
     altering = [key for key in ("added_tokens", "truncation", "padding", "post_processor") if content.get(key)]
     if altering:
         raise unusable("the tokenizer adds or removes tokens", f"nothing under {altering[0]}", content[altering[0]])

@@ -19,6 +19,7 @@ SHARES = {
     "read_only": 1.0,
     "damage": 0.2,
     "readers": 0.0,  # a round of each reader
+    "large_corpora": 0.01,
     "crashes": 0.03,
     "not_a_number": 1.0,
     "divergence": 1.0,

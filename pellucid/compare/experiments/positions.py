@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pellucid.base.config import ModelConfig
 from pellucid.base.progress import Progress
-from pellucid.base.taps import Tap
 from pellucid.compare.corpus import LONGEST, Translator, translator
 from pellucid.compare.experiment import Effort, Experiment, Figures, Panel, Place, Series
 from pellucid.compare.experiments import order
@@ -19,9 +19,7 @@ from pellucid.compare.learner import TEST, accuracy, learn
 from pellucid.compare.rule import Line, Rule
 from pellucid.compare.sizes import matched, parameters
 from pellucid.compare.translating import WORTH_A_LOOK, Budget, above, taught, transformer, wider
-from pellucid.model.block import Block
 from pellucid.model.positions import Positions, SinusoidalPositions
-from pellucid.model.residual import Residual
 from pellucid.model.transformer import EncoderOnly
 
 LAYERS = 3
@@ -47,23 +45,15 @@ SIZES: dict[Effort, Size] = {
 }
 
 
-class AddsPositions(nn.Module):
-    """Add & norm that adds the positions first; takes the place of a layer's first one.
-
-    Args:
-        residual: the one that it takes the place of.
-        positions: what is added to its input.
-    """
-
-    def __init__(self, residual: Residual, positions: Positions) -> None:
-        super().__init__()
-        self.residual, self.positions = residual, positions
-
-    def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor], tap: Tap | None = None, name: str = "") -> Tensor:
-        """(B, T, D) -> (B, T, D); padding stands on the right."""
-        added = self.positions.added(torch.arange(x.shape[1], device=x.device)[None])
-        out: Tensor = self.residual(x if added is None else x + added, sublayer, tap, name)
-        return out
+def add_positions(positions: Positions, layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
+    """Before a layer: its input (R, T, D), or (N, D) where padding was left out, with the positions added once more."""
+    x, packing = given[0], named["packing"]
+    rows, length = x.shape[:2] if packing is None else packing.shape
+    added = positions.added(torch.arange(length, device=x.device)[None])  # (1, T, D); padding stands on the right
+    if added is not None:
+        added = added.expand(rows, -1, -1)
+        x = x + (added if packing is None else packing.pack(added))
+    return (x, *given[1:]), named
 
 
 def variant(config: ModelConfig, name: str, seed: int) -> Translator:
@@ -73,8 +63,7 @@ def variant(config: ModelConfig, name: str, seed: int) -> Translator:
     if name == EVERY:
         for stack in (encoder, decoder):
             for layer in list(stack.layers)[1:]:  # into the first one they come with the embedding
-                assert isinstance(layer, Block)
-                layer.self_attn_residual = AddsPositions(layer.self_attn_residual, stack.positions)  # type: ignore[assignment]
+                layer.register_forward_pre_hook(partial(add_positions, stack.positions), with_kwargs=True)
     if name in (SHARED, WIDE):
         encoder.layers = nn.ModuleList([encoder.layers[0]] * LAYERS)
     return model
