@@ -19,7 +19,7 @@ SHARES = {
     "read_only": 1.0,
     "damage": 0.2,
     "readers": 0.0,  # a round of each reader
-    "large_corpora": 0.01,
+    "large_corpora": 0.0,  # takes minutes
     "crashes": 0.03,
     "not_a_number": 1.0,
     "divergence": 1.0,
@@ -32,7 +32,7 @@ def check(row: reliability.Row) -> None:
     assert row.held == row.of > 0, row.seen
 
 
-@pytest.mark.parametrize("name", SHARES)
+@pytest.mark.parametrize("name", [name for name in SHARES if name != "large_corpora"])
 def test_some_trials_hold(name: str, tmp_path: Path) -> None:
     check(reliability.EXPERIMENTS[name](tmp_path, SHARES[name]))
 
