@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gc
 import gzip
+import io
 import json
 import os
 import random
@@ -23,7 +24,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
@@ -33,7 +34,6 @@ from benchmarks.mutations import changed
 from pellucid.base.config import DataConfig, TextConfig
 from pellucid.base.errors import PellucidError
 from pellucid.base.files import verify_directory
-from pellucid.base.progress import set_quiet
 from pellucid.base.recipe import read as read_recipe
 from pellucid.data.readers import open_split, open_text
 from pellucid.data.store import Store
@@ -93,8 +93,7 @@ def readers(directory: Path) -> dict[str, Reader]:
     corpus = write_corpus(directory / "corpus")
     config = config_for(corpus)
     config = replace(config, training=replace(config.training, steps=2, validate_every=0, validate_sentences=1))
-    set_quiet(True)
-    with without_pictures():
+    with without_pictures(), redirect_stderr(io.StringIO()):
         train(config, directory / "run")
     recipes = Path(__file__).parents[1] / "recipes"
     table = (corpus / "dev.tsv").read_bytes()

@@ -53,6 +53,11 @@ def _note(run: Path, rank: str) -> Path:
     return run.with_suffix(f".examples-{rank}")
 
 
+def _ended(run: Path, rank: str) -> Path:
+    """Where a rank that is done notes its process."""
+    return run.with_suffix(f".ended-{rank}")
+
+
 def _log_examples(note: Path) -> None:
     """Have the loop note the step and the examples of every batch that is taken."""
     take = loop.Trainer._next_examples
@@ -68,6 +73,7 @@ def _log_examples(note: Path) -> None:
 
 def _rank(recipe: Path, run: Path) -> None:
     """One rank: ``pellucid train``, its examples noted beside the run."""
+    agent = os.getppid()
     # As the launcher of commands has it: a rank is not told of its agent's death, and has signals of its own.
     _prctl_pr_set_pdeathsig(0)
     for number, handler in HANDLERS:
@@ -84,7 +90,10 @@ def _rank(recipe: Path, run: Path) -> None:
         sys.stderr.flush()
         if leaving.code:
             os._exit(int(leaving.code))
+    _ended(run, os.environ["RANK"]).write_text(str(os.getpid()))
     _prctl_pr_set_pdeathsig(signal.SIGKILL)  # only the agent ends a rank that is done
+    if os.getppid() != agent:
+        os._exit(0)
 
 
 @dataclass
@@ -204,17 +213,36 @@ def kill_some(runs: Runs, run: Path, victims: tuple[str, ...], seconds: float) -
     while time.monotonic() < deadline and not launched.agent_ended():
         time.sleep(0.001)
     processes = launched.ranks() | {"agent": launched.agent}
-    if not all(_runs(processes[name]) for name in victims):
+    if not all(_held(run, name, processes[name]) for name in victims):
+        for name in victims:
+            _send(processes[name], signal.SIGCONT)
         if launched.end(SLACK).code != 0:
             raise RuntimeError(run.with_suffix(".said").read_text())
         return None
     for name in victims:
-        with suppress(ProcessLookupError):  # it has just ended
-            os.kill(processes[name], signal.SIGKILL)
+        _send(processes[name], signal.SIGKILL)
     killed = time.monotonic()
     ended = launched.end(TIMEOUT + ROLL_CALL.total_seconds() + SLACK)
     found = [json.loads(path.read_text())["finished"] for path in run.glob("checkpoints/step-*/progress.json")]
     return Killed(ended, _named_by(ended.said, victims), any(found), time.monotonic() - killed)
+
+
+def _held(run: Path, name: str, process: int) -> bool:
+    """Stop a process that is to be killed, and say whether it was still at work.
+
+    A rank that is done waits for its agent. Killed in that moment it would leave the agent waiting for ever: that is between
+    the agent and the function it called, the processes that ``torchrun`` starts have nothing of the kind.
+    """
+    _send(process, signal.SIGSTOP)
+    while _state(process) not in "TZX":
+        time.sleep(0.001)
+    ended = _ended(run, name)
+    return _runs(process) and not (ended.exists() and ended.read_text() == str(process))
+
+
+def _send(process: int, number: int) -> None:
+    with suppress(ProcessLookupError):  # it has just ended
+        os.kill(process, number)
 
 
 def _named_by(said: str, victims: tuple[str, ...]) -> str:
@@ -240,7 +268,12 @@ def _lines(path: Path) -> list[str]:
 
 def _runs(process: int) -> bool:
     """Whether a process is there and no zombie."""
+    return _state(process) not in "ZX"
+
+
+def _state(process: int) -> str:
+    """What /proc says of a process, in a letter: T is stopped, Z a zombie, X one that is not there."""
     try:
-        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return "X"

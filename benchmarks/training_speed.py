@@ -59,17 +59,27 @@ CONTENDERS = {
 }
 WARM_UP = 2  # steps; the first batch is the largest, so they have touched all the memory that a step takes
 
-Results = dict[str, dict[str, list[Measurement]]]  # size, contender, one measurement a round
-Peaks = dict[str, list[float]]  # size, floating-point operations a second in each round
+
+@dataclass(frozen=True)
+class Rounds:
+    """What was measured of one size.
+
+    Args:
+        operations: of a pass over the batches, see :func:`operations`.
+        runs: one measurement a round, by contender.
+        peaks: operations a second of large square products, one a round.
+    """
+
+    operations: float
+    runs: dict[str, list[Measurement]]
+    peaks: list[float]
 
 
 def main() -> None:
     given = _arguments()
     if os.getloadavg()[0] > 0.5:
         print("Other processes are using the cores: the numbers will be too low.", file=sys.stderr)
-    rounds: Results = {}
-    work: dict[str, float] = {}
-    peaks: Peaks = {}
+    sizes: dict[str, Rounds] = {}
     record = {"machine": machine.describe(), "threads": given.threads, "command": _command(given), "allocator": ALLOCATOR}
     with tempfile.TemporaryDirectory() as directory:
         tokenizer, pairs = _text(given.data)
@@ -77,16 +87,16 @@ def main() -> None:
             path = Path(directory) / f"{name}.npz"
             batches = prepare(tokenizer, pairs, SIZES[name])
             save_batches(path, batches)
-            work[name] = sum(operations(SIZES[name], batch) for batch in batches)
-            rounds[name], peaks[name] = _take_turns(given, name, path)
+            sizes[name] = Rounds(sum(operations(SIZES[name], batch) for batch in batches), *_take_turns(given, name, path))
     record["results"] = {
-        name: {contender: [asdict(one) for one in runs] for contender, runs in contenders.items()}
-        for name, contenders in rounds.items()
+        name: {contender: [asdict(one) for one in runs] for contender, runs in found.runs.items()}
+        for name, found in sizes.items()
     }
-    record["operations of a pass"], record["operations a second of large products"] = work, peaks
+    record["operations of a pass"] = {name: found.operations for name, found in sizes.items()}
+    record["operations a second of large products"] = {name: found.peaks for name, found in sizes.items()}
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    page = as_markdown(record, rounds, work, peaks)
+    page = as_markdown(record, sizes)
     given.json.with_suffix(".md").write_text(page, encoding="utf-8")
     print(page)
 
@@ -115,7 +125,7 @@ def operations(size: Size, batch: Batch) -> float:
     return float(3 * 2 * (sources * of_source + targets * of_target + attention).sum())
 
 
-def as_markdown(record: dict[str, Any], rounds: Results, work: dict[str, float], peaks: Peaks) -> str:
+def as_markdown(record: dict[str, Any], sizes: dict[str, Rounds]) -> str:
     """The page that is kept under ``results/``."""
     lines = [
         "# Training speed",
@@ -125,28 +135,28 @@ def as_markdown(record: dict[str, Any], rounds: Results, work: dict[str, float],
         "operations that real tokens need, padding left out, in those that the best of large square bfloat16 products has.",
         "",
     ]
-    for name, contenders in rounds.items():
-        lines += [f"## {name}", "", _describe(SIZES[name]), "", *_table(contenders, work[name], peaks[name]), ""]
+    for name, found in sizes.items():
+        lines += [f"## {name}", "", _describe(SIZES[name]), "", *_table(found), ""]
     lines += ["## Where and how", "", f"- command: `{record['command']}`", f"- threads: {record['threads']}"]
     lines += [f"- {what}: {value}" for what, value in record["machine"].items()]
     return "\n".join([*lines, f"- allocator: `GLIBC_TUNABLES={record['allocator']}`", ""])
 
 
-def _table(contenders: dict[str, list[Measurement]], work: float, peaks: list[float]) -> list[str]:
-    first, reference = next(iter(contenders.items()))
+def _table(found: Rounds) -> list[str]:
+    first, reference = next(iter(found.runs.items()))
     lines = [
         f"| contender | tokens a second | from | to | ratio of {first} to it | share of the peak | versions |",
         "|---|--:|--:|--:|--:|--:|---|",
     ]
-    for contender, runs in contenders.items():
+    for contender, runs in found.runs.items():
         rates = [rate(run) for run in runs]
         # Within a round both had the same machine: the ratio is taken there, and then its median.
         ratio = statistics.median(rate(ours) / theirs for ours, theirs in zip(reference, rates, strict=True))
         numbers = [f"{number:,.0f}" for number in (statistics.median(rates), min(rates), max(rates))]
         versions = ", ".join(f"{package} {version}" for package, version in runs[0].versions.items())
-        share = statistics.median(work / run.seconds / peak for run, peak in zip(runs, peaks, strict=True))
+        share = statistics.median(found.operations / run.seconds / peak for run, peak in zip(runs, found.peaks, strict=True))
         lines.append(f"| {' | '.join([contender, *numbers, f'{ratio:.2f}', f'{share:.0%}', versions])} |")
-    best = statistics.median(peaks) / 1e9
+    best = statistics.median(found.peaks) / 1e9
     return [*lines, "", f"Large square products: {best:,.0f} thousand million operations a second."]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from pellucid.base.config import (
     TextConfig,
     TrainingConfig,
 )
-from pellucid.base.progress import set_quiet
 
 # A shared machine can stall any example; no property here is about time.
 settings.register_profile("pellucid", deadline=None)
@@ -62,13 +60,6 @@ def config_for(corpus: Path) -> RunConfig:
         decoding=DecodingConfig(beams=2, max_extra=5),
         runtime=RuntimeConfig(precision="float32", device="cpu", threads=1),
     )
-
-
-@pytest.fixture(autouse=True)
-def heard_again() -> Iterator[None]:
-    """Whoever silences progress silences one test."""
-    yield
-    set_quiet(False)
 
 
 @pytest.fixture

@@ -349,9 +349,9 @@ class RunConfig:
         rules.require(not best or bool(validated), "checkpoints.average_of", text)
         joint = self.text.joint or self.text.tokenizer == "imported"  # Marian cuts each language by itself, into one list
         rules.require(self.model.tie != "all" or joint, "model.tie", '"all" needs text.joint: true')
+        blocks = self.model.recurrent.cell == "none" and self.task != "word_vectors"
+        text = "works block by block, and there are none in recurrent networks and word vectors"
         for key in ("compile", "recompute"):
-            blocks = self.model.recurrent.cell == "none" and self.task != "word_vectors"
-            text = "works block by block, and there are none in recurrent networks and word vectors"
             rules.require(blocks or not getattr(self.training, key), f"training.{key}", text)
         self._check_task(rules)
         self._check_vectors(rules)

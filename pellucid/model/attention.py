@@ -97,8 +97,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, score: Score, mask: Resolv
 
 def _softmax(scores: Tensor, scale: float, hidden: Tensor | None) -> Tensor:
     """The weights: ``softmax(scale * scores + hidden)``."""
-    learned = hidden is not None and hidden.requires_grad  # the bias of relative positions
-    if torch.is_autocast_enabled(scores.device.type) and scores.dtype == torch.bfloat16 and not learned:
+    if torch.is_autocast_enabled(scores.device.type) and scores.dtype == torch.bfloat16:
         return _HalfSoftmax.apply(scores, scale, hidden)  # type: ignore[no-untyped-call]
     return torch.softmax(scores * scale if hidden is None else torch.add(hidden, scores, alpha=scale), dim=-1)
 
@@ -120,13 +119,21 @@ class _HalfSoftmax(torch.autograd.Function):
             scaled = scores[some].float().mul_(scale) if added is None else torch.add(added, scores[some], alpha=scale)
             weights[some] = torch.softmax(scaled, dim=-1)
         ctx.save_for_backward(weights)
-        ctx.scale = scale
+        ctx.scale, ctx.hidden = scale, None if hidden is None else (hidden.shape, hidden.dtype)
         return weights
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor | None]:
         [weights] = ctx.saved_tensors
-        return torch.ops.aten._softmax_backward_data(grad, weights, -1, weights.dtype).mul_(ctx.scale), None, None
+        grad = torch.ops.aten._softmax_backward_data(grad, weights, -1, weights.dtype)
+        of_hidden = None
+        if ctx.needs_input_grad[2]:  # the bias of relative positions learns
+            shape, dtype = ctx.hidden
+            of_hidden = grad.new_zeros(shape, dtype=dtype)
+            shared = [axis for axis in (1, 2, 3) if shape[axis] < grad.shape[axis]]
+            for number, row in enumerate(grad.split(1)):  # one by one: all at once they would be copied in float32
+                of_hidden[number if shape[0] > 1 else 0] += row.sum(shared, keepdim=True)[0] if shared else row[0]
+        return grad.mul_(ctx.scale), None, of_hidden
 
 
 def _fused_is_faster(query: Tensor, key: Tensor, score: Score, mask: ResolvedMask | None, dropout: Dropout) -> bool:

@@ -123,8 +123,8 @@ class Decoder(nn.Module):
                 tap=within(tap, "layers", number),
                 packing=packing,
             )
-        if packing is not None:
-            x = packing.pad(x)
         if self.norm is not None:
             x = self.norm(x, within(tap, "norm"))
+        if packing is not None:
+            x = packing.pad(x)
         return x if tap is None else tap("out", x)

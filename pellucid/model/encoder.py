@@ -74,9 +74,11 @@ class Encoder(nn.Module):
         for number, layer in enumerate(self.layers):
             run = running(layer, recompute=self.recompute and self.training and tap is None)
             x = run(x, mask, rotation, tap=within(tap, "layers", number), packing=packing)
-            states.append(x if packing is None else packing.pad(x))
+            states.append(x)
         if self.norm is not None:
             states[-1] = self.norm(states[-1], within(tap, "norm"))
+        if packing is not None:
+            states = [packing.pad(state) for state in states]
         if tap is not None:
             states[-1] = tap("out", states[-1])
         return tuple(states)

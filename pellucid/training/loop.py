@@ -17,9 +17,6 @@ from pellucid.base.config import RunConfig
 from pellucid.base.errors import DivergedError
 from pellucid.base.progress import Progress as Bar
 from pellucid.base.progress import say
-from pellucid.model.block import Block
-from pellucid.model.decoder import Decoder
-from pellucid.model.encoder import Encoder
 from pellucid.model.lora import plain_weights
 from pellucid.training.averaging import MovingAverage, average
 from pellucid.training.checkpoints import Checkpoints, Progress, moments_of, restore_moments
@@ -31,7 +28,7 @@ from pellucid.training.protocol import Task, Validation
 from pellucid.training.record import Record
 from pellucid.training.schedule import learning_rate
 from pellucid.training.signals import Interrupted, StopSignals
-from pellucid.training.step import StepResult, arithmetic, make_optimizer, seed_step, train_step
+from pellucid.training.step import StepResult, arithmetic, make_optimizer, seed_step, set_up_blocks, train_step
 
 LOWER_IS_BETTER = frozenset({"loss", "error"})
 
@@ -69,11 +66,7 @@ class Trainer:
     ) -> None:
         self.task, self.model, self.config, self.directory = task, model.to(config.runtime.device), config, directory
         self.ranks, self.profile = ranks, profile and ranks.first
-        for module in model.modules():
-            if isinstance(module, Encoder | Decoder):
-                module.recompute = config.training.recompute
-            elif isinstance(module, Block) and config.training.compile:
-                module.compile(dynamic=True)
+        set_up_blocks(model, config.training)
         self.trained = ranks.wrap(model)
         self.optimizer = make_optimizer(model, config.optimizer)
         self.sign = -1.0 if config.metric in LOWER_IS_BETTER else 1.0

@@ -108,7 +108,7 @@ def _activations(config: RunConfig, shape: BatchShape) -> int:
     kept, again = 0.0, 0.0
     if source:
         of_each, of_one = cost.stack(model.encoder, source, 0)
-        kept, again = rows * source * of_each, rows * source * of_one
+        kept, again = rows * source * (of_each + cost.bias(model.encoder, source)), rows * source * of_one
     if model.architecture != "encoder":
         of_each, of_one = cost.stack(model.decoder, target, source)
         kept, again = kept + rows * target * of_each, max(again, rows * target * of_one)
@@ -177,6 +177,11 @@ class _Cost:
         shared = per_layer(stack.n_kv_heads or stack.n_heads, stack.n_layers)
         widths = stack.head_width(model.d_model)
         return self.cast * model.d_model + sum(2 * n * width * self.product for n, width in zip(shared, widths, strict=True))
+
+    def bias(self, stack: StackConfig, positions: int) -> float:
+        """Of the bias of scores that all layers of an encoder share: it differs from row to row where there is padding."""
+        maps = {"alibi": 1.5, "relative": 3.0}.get(self.model.positions, 0.0)  # with padding hidden; as it was, its gradient
+        return maps * max(per_layer(stack.n_heads, stack.n_layers)) * positions
 
     def _attention(self, heads: int, width: int, keys: int) -> float:
         """Queries, weights, what comes out, add & norm."""

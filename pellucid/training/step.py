@@ -11,8 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from pellucid.base.config import OptimizerConfig
+from pellucid.base.config import OptimizerConfig, TrainingConfig
 from pellucid.base.errors import DivergedError
+from pellucid.model.block import Block
+from pellucid.model.decoder import Decoder
+from pellucid.model.encoder import Encoder
 from pellucid.training.parallel import ALONE, Ranks
 from pellucid.training.protocol import Task
 
@@ -24,6 +27,15 @@ class StepResult:
     loss: float  # summed over the tokens, in nats
     tokens: int  # real target tokens
     gradient_norm: float  # before clipping
+
+
+def set_up_blocks(model: nn.Module, config: TrainingConfig) -> None:
+    """Have the blocks computed again on the way back, or compiled, as the run wants it. Before the model is wrapped."""
+    for module in model.modules():
+        if isinstance(module, Encoder | Decoder):
+            module.recompute = config.recompute
+        elif isinstance(module, Block) and config.compile:
+            module.compile(dynamic=True)
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Adam:

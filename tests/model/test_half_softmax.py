@@ -49,8 +49,19 @@ def test_values_and_gradients(mask: str, in_cache: int, monkeypatch: pytest.Monk
         assert error < 0.02
 
 
-def test_a_learned_bias_keeps_its_gradient() -> None:
-    bias = torch.zeros(1, 2, 7, 7, requires_grad=True)
-    weighted(Mask(causal=True).resolve(7, 7, torch.zeros(1), bias=bias), inputs()).float().square().sum().backward()
-    assert bias.grad is not None
-    assert bias.grad.abs().sum() > 0
+@pytest.mark.parametrize("keys", [None, KEYS], ids=["whole", "padded"])
+@pytest.mark.parametrize("shape", [(1, 2, 7, 7), (3, 2, 7, 7), (1, 1, 1, 7)])
+def test_the_gradient_of_a_learned_bias(shape: tuple[int, ...], keys: Tensor | None) -> None:
+    """Of the definition in float64, be the bias shared by rows, heads and queries or not."""
+    ours = torch.randn(shape, generator=torch.Generator().manual_seed(6)).requires_grad_()
+    exact = ours.detach().double().requires_grad_()
+    seen = torch.ones(3, 7, dtype=torch.bool) if keys is None else keys
+    rows = seen[:, None, :, None].double()
+    (weighted(Mask(keys).resolve(7, 7, torch.zeros(1), bias=ours), inputs()).double() * rows).square().sum().backward()
+    query, key, value = (leaf.detach().double() for leaf in inputs())
+    hidden = exact.masked_fill(~seen[:, None, None, :], -1e30)
+    z = torch.softmax(query @ key.transpose(-1, -2) / 4.0 + hidden, dim=-1) @ value
+    (z * rows).square().sum().backward()
+    assert ours.grad is not None
+    assert exact.grad is not None
+    assert (ours.grad - exact.grad).norm() < 0.02 * exact.grad.norm()

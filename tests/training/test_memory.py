@@ -14,6 +14,7 @@ from pellucid.base.config import (
     ModelConfig,
     OptimizerConfig,
     PictureConfig,
+    Positions,
     Precision,
     RunConfig,
     RuntimeConfig,
@@ -25,13 +26,11 @@ from pellucid.base.config import (
 from pellucid.base.recurrent import RecurrentConfig
 from pellucid.compare.cost import peak_bytes
 from pellucid.model.build import build, initialise
-from pellucid.model.decoder import Decoder
-from pellucid.model.encoder import Encoder
 from pellucid.model.word_vectors import build_word_vectors
 from pellucid.tasks.word_windows import Parts, Windows
 from pellucid.training.loss import smoothed_cross_entropy
 from pellucid.training.memory import BatchShape, Memory, checkpoint_bytes, largest_batch, needed
-from pellucid.training.step import arithmetic, make_optimizer
+from pellucid.training.step import arithmetic, make_optimizer, set_up_blocks
 
 FACTOR = 1.3
 ROWS, SOURCE, TARGET = 24, 44, 60
@@ -79,9 +78,7 @@ def trained(config: RunConfig, shape: BatchShape) -> int:
     """Two steps, each of ``training.accumulate`` batches of this shape; gives the number of weights."""
     model = build(config.model)
     initialise(model, 1)
-    for module in model.modules():
-        if isinstance(module, Encoder | Decoder):
-            module.recompute = config.training.recompute
+    set_up_blocks(model, config.training)
     optimizer = make_optimizer(model, OptimizerConfig())
     for _ in range(2):
         optimizer.zero_grad(set_to_none=True)
@@ -134,6 +131,13 @@ def test_decoders(name: str) -> None:
 @pytest.mark.parametrize("name", ENCODERS)
 def test_encoders(name: str) -> None:
     assert_told(run_config(ENCODERS[name]), BatchShape(2 * ROWS, SOURCE, SOURCE))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("positions", ["relative", "alibi"])
+def test_long_texts_with_a_bias(positions: Positions, precision: Precision) -> None:
+    model = replace(ENCODERS["classes"], positions=positions)
+    assert_told(run_config(model, precision), BatchShape(ROWS, 4 * SOURCE, 4 * SOURCE))
 
 
 def test_pictures() -> None:
