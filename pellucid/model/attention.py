@@ -131,7 +131,7 @@ class _HalfSoftmax(torch.autograd.Function):
             shape, dtype = ctx.hidden
             of_hidden = grad.new_zeros(shape, dtype=dtype)
             shared = [axis for axis in (1, 2, 3) if shape[axis] < grad.shape[axis]]
-            for number, row in enumerate(grad.split(1)):  # one by one: all at once they would be copied in float32
+            for number, row in enumerate(torch.split(grad, 1)):  # one by one: all at once they would be copied in float32
                 of_hidden[number if shape[0] > 1 else 0] += row.sum(shared, keepdim=True)[0] if shared else row[0]
         return grad.mul_(ctx.scale), None, of_hidden
 

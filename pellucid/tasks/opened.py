@@ -6,13 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-
 from pellucid.base.errors import UsageError
 from pellucid.base.files import verify_directory
 from pellucid.data.readers import open_split
 from pellucid.explain.training_step import TrainingStep, training_step
 from pellucid.tasks.wanted import Wanted, given_output, hidden_text, refuse_degrees
+from pellucid.training.checkpoints import read_moments
 
 ONE_TEXT = ("language_modelling", "masked_lm")  # tasks that learn from a text alone
 PICTURES = ("picture_classification", "captioning")
@@ -41,7 +40,7 @@ def open_step(
     if kept and not config.start.lora_rank:
         verify_directory(kept[-1])
         loaded = loaded.with_weights(kept[-1] / "model.safetensors")
-        moments, number = load_file(kept[-1] / "optimizer.safetensors"), int(kept[-1].name.split("-")[1]) + 1
+        moments, number = read_moments(kept[-1]), int(kept[-1].name.split("-")[1]) + 1
     subject, wanted = _example(loaded, given, output, number)
     return training_step(
         subject,

@@ -1,13 +1,14 @@
 """Checkpoints: everything that a run needs to go on as if it had never stopped.
 
 ``checkpoints/step-00001000/`` is written aside, checksummed, synced and renamed; it holds weights, moments of the optimizer,
-averages and the position in the data. ``checkpoints/weights-00001000.safetensors`` holds weights alone, for averaging or for
-looking at later.
+averages and the position in the data. Ranks that share the moments out (:mod:`pellucid.training.sharding`) write a file each.
+``checkpoints/weights-00001000.safetensors`` holds weights alone, for averaging or for looking at later.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from pellucid.base.progress import say
 from pellucid.training.parallel import ALONE, Ranks
 
 Weights = dict[str, Tensor]
+
+_MOMENTS = "optimizer.safetensors"
+_PARTS = "optimizer"  # the directory of those that ranks hold in parts
 
 
 @dataclass
@@ -62,33 +66,38 @@ class Checkpoints:
         directory: of the run.
         config: what is kept.
         higher_is_better: whether a larger metric is the better one, for ``average_of: best``.
-        writes: whether this process is the one that writes them.
+        ranks: that save together; the first one writes what all have.
     """
 
-    def __init__(self, directory: Path, config: CheckpointConfig, higher_is_better: bool, *, writes: bool = True) -> None:
+    def __init__(self, directory: Path, config: CheckpointConfig, higher_is_better: bool, ranks: Ranks = ALONE) -> None:
         self.directory = directory / "checkpoints"
-        self.config = config
+        self.config, self.ranks = config, ranks
         self.sign = 1.0 if higher_is_better else -1.0
-        if writes:
+        if ranks.first:
             self.directory.mkdir(parents=True, exist_ok=True)
             sweep(self.directory)
 
     def save(
         self, progress: Progress, weights: Weights, moments: Weights, average: Weights | None, *, planned: bool = True
     ) -> None:
-        """Write a checkpoint, then remove those that are no longer kept.
+        """Write a checkpoint, then remove those that are no longer kept. For every rank to call.
 
         Args:
-            progress, weights, moments, average: what to save.
+            progress, weights, average: what to save; whole.
+            moments: as the rank holds them.
             planned: whether the step is one that every run with this configuration saves. One saved on a signal is not: it
                 must not enter an average, or an interrupted run would end with other weights.
         """
+        if not self.ranks.first:
+            self.ranks.write_parts(moments)
+            return
         target = self.directory / f"step-{progress.step:08d}"
         content = {"format_version": FORMAT_VERSION, **vars(progress)}
 
         def build(aside: Path) -> None:
             save_file(weights, aside / "model.safetensors")
-            save_file(moments, aside / "optimizer.safetensors")
+            if not self.ranks.write_parts(moments, aside / _PARTS):
+                save_file(moments, aside / _MOMENTS)
             if average is not None:
                 save_file(average, aside / "average.safetensors")
             (aside / "progress.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -102,8 +111,11 @@ class Checkpoints:
         publish_directory(build, target)
         self._remove_old(progress)
 
-    def latest(self) -> Checkpoint | None:
+    def latest(self, held: Mapping[str, Tensor] | None = None) -> Checkpoint | None:
         """The newest checkpoint that is whole; damaged ones are named and passed over. ``None``: there is none.
+
+        Args:
+            held: the weights as this rank holds them, see :func:`read_moments`.
 
         Raises:
             ModelError: there are checkpoints, and every one is damaged or of another format.
@@ -112,7 +124,7 @@ class Checkpoints:
         for path in candidates:
             try:
                 verify_directory(path)
-                return self._load(path)
+                return self._load(path, held)
             except ModelError as error:
                 say(f"warning: this checkpoint can't be used, trying the one before it: {error}")
         if candidates:
@@ -151,13 +163,13 @@ class Checkpoints:
     def _weights_file(self, step: int) -> Path:
         return self.directory / f"weights-{step:08d}.safetensors"
 
-    def _load(self, path: Path) -> Checkpoint:
+    def _load(self, path: Path, held: Mapping[str, Tensor] | None) -> Checkpoint:
         average = path / "average.safetensors"
         return Checkpoint(
             path=path,
             progress=_read_progress(path),
             weights=load_file(path / "model.safetensors"),
-            moments=load_file(path / "optimizer.safetensors"),
+            moments=read_moments(path, held),
             average=load_file(average) if average.exists() else None,
         )
 
@@ -218,6 +230,21 @@ def moments_of(model: nn.Module, optimizer: Optimizer) -> Weights:
         for name, parameter in model.named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
+
+
+def read_moments(checkpoint: Path, held: Mapping[str, Tensor] | None = None) -> Weights:
+    """The state of the optimizer in a checkpoint, by the names of :func:`moments_of`.
+
+    Args:
+        checkpoint: its directory.
+        held: the weights as this rank holds them. Of moments that were saved in parts it reads its own part alone, also where
+            other ranks wrote them; ``None``: all of them.
+    """
+    if not (checkpoint / _PARTS).is_dir():
+        return load_file(checkpoint / _MOMENTS)
+    from pellucid.training.sharding import read_parts
+
+    return read_parts(checkpoint / _PARTS, held or {})
 
 
 def restore_moments(model: nn.Module, optimizer: Optimizer, moments: Weights, ranks: Ranks = ALONE) -> None:

@@ -70,7 +70,7 @@ class Trainer:
         self.trained = ranks.wrap(model)
         self.optimizer = make_optimizer(model, config.optimizer)
         self.sign = -1.0 if config.metric in LOWER_IS_BETTER else 1.0
-        self.checkpoints = Checkpoints(directory, config.checkpoints, higher_is_better=self.sign > 0, writes=ranks.first)
+        self.checkpoints = Checkpoints(directory, config.checkpoints, self.sign > 0, ranks)
         self.progress = Progress()
         self.average: MovingAverage | None = None
         ranks.wait()  # until what an earlier process left is tidied up
@@ -273,12 +273,10 @@ class Trainer:
             self.task.save_model(plain_weights(model), self.directory / "model")
 
     def _save(self, *, last: bool = False) -> None:
-        weights, moments = self.model.state_dict(), moments_of(self.model, self.optimizer)
-        moving = None if self.average is None else self._gathered(self.average.weights)
-        whole = self._gathered(weights), self._gathered(moments), moving
-        if self.ranks.first:
-            planned = last or self._due(self.config.checkpoints.every)
-            self.checkpoints.save(self.progress, *whole, planned=planned)
+        weights, moments = self._gathered(self.model.state_dict()), moments_of(self.model, self.optimizer)
+        average = None if self.average is None else self._gathered(self.average.weights)
+        planned = last or self._due(self.config.checkpoints.every)
+        self.checkpoints.save(self.progress, weights, moments, average, planned=planned)
         self.ranks.wait()
 
     def _gathered(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -286,12 +284,12 @@ class Trainer:
 
     def _resume(self) -> None:
         """Take up the newest checkpoint: weights, moments, averages and the position in the data."""
-        found = self.checkpoints.latest()
+        here = self.model.state_dict()
+        found = self.checkpoints.latest(here)
         decay = self.config.training.ema
         if found is None:
             self.average = MovingAverage(self.model.state_dict(), decay) if decay else None
             return
-        here = self.model.state_dict()
         weights, means = (
             {name: self.ranks.spread(value, here[name]) for name, value in whole.items()}
             for whole in (found.weights, found.average or found.weights)

@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from inspect import signature
 from itertools import chain, islice, zip_longest
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -107,6 +108,13 @@ class Ranks:
     def micro_step(self, trained: nn.Module, *, last: bool) -> AbstractContextManager[None]:
         """Around forward and backward of one of several batches of a step: gradients are exchanged after the ``last`` alone."""
         return nullcontext()
+
+    def write_parts(self, values: Mapping[str, Tensor], directory: Path | None = None) -> bool:
+        """Write what each rank holds of these values into ``directory``, which the first rank alone knows.
+
+        For every rank to call. False, and nothing is written, where every rank holds the whole of them.
+        """
+        return False
 
     def gathered(self, value: Tensor) -> Tensor:
         """The whole of a weight, gradient or moment of which each rank may hold a part. For every rank to call."""

@@ -9,14 +9,22 @@ import copy
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from pellucid.base.config import RuntimeConfig
+from pellucid.base.errors import StorageError
 from pellucid.model.block import Block
 from pellucid.training.parallel import ManyRanks
 
@@ -56,8 +64,23 @@ class ShardedRanks(ManyRanks):
     def gathered(self, value: Tensor) -> Tensor:
         return value.full_tensor() if isinstance(value, DTensor) else value
 
+    def write_parts(self, values: Mapping[str, Tensor], directory: Path | None = None) -> bool:
+        told = [directory]
+        dist.broadcast_object_list(told, src=0, group=self._control)
+        writer = HuggingFaceStorageWriter(str(told[0]), save_distributed=True)  # safetensors; DCP's own form holds pickles
+        try:
+            save(dict(values), storage_writer=writer, process_group=self._control)
+        except CheckpointException as error:
+            for refusal, _ in error.failures.values():
+                if isinstance(refusal, OSError) and self.first:
+                    raise refusal from error  # told of where the checkpoint is written
+                if isinstance(refusal, OSError):
+                    raise StorageError(f"cannot be written: {refusal.strerror}", where=told[0]) from error
+            raise
+        return True
+
     def spread(self, value: Tensor, like: Tensor) -> Tensor:
-        if not isinstance(like, DTensor) or not value.ndim:
+        if isinstance(value, DTensor) or not isinstance(like, DTensor) or not value.ndim:
             return value
         # Every rank has read the same file, so that nothing has to be sent.
         return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
@@ -69,6 +92,29 @@ class ShardedRanks(ManyRanks):
         self._copy.load_state_dict({name: self.gathered(weight) for name, weight in live.items()})
         yield self._copy.to(self.mesh.device_type)
         self._copy.cpu()
+
+
+def read_parts(directory: Path, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What :meth:`ShardedRanks.write_parts` wrote, by however many ranks.
+
+    Args:
+        directory: of the files.
+        held: weights by their names; ``"NAME/..."`` is read as far as ``NAME`` is held, in parts or whole. Whatever has no
+            such name is read whole.
+    """
+    reader = HuggingFaceStorageReader(str(directory))
+    values: dict[str, Tensor] = {}
+    for name, kept in reader.read_metadata().state_dict_metadata.items():
+        assert isinstance(kept, TensorStorageMetadata)  # safetensors hold nothing else
+        weight = held.get(name.rpartition("/")[0])
+        if weight is not None and weight.shape == kept.size:
+            values[name] = torch.zeros_like(weight)
+        else:  # a count of steps
+            values[name] = torch.zeros(kept.size, dtype=kept.properties.dtype)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        load(values, storage_reader=reader, no_dist=True)  # each rank for itself: nothing has to be agreed upon
+    return values
 
 
 def shard(model: nn.Module, mesh: DeviceMesh, policy: MixedPrecisionPolicy) -> None:

@@ -10,9 +10,11 @@ import torch
 from safetensors.torch import save_file
 from test_step import Copying, rows, small_model
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from pellucid.base.config import OptimizerConfig, RuntimeConfig
-from pellucid.base.errors import DivergedError
+from pellucid.base.errors import DivergedError, StorageError
+from pellucid.training.checkpoints import moments_of, read_moments
 from pellucid.training.parallel import ALONE, Ranks, together
 from pellucid.training.step import StepResult, make_optimizer, train_step
 
@@ -62,6 +64,38 @@ def poisoned(ranks: Ranks) -> dict[str, object]:
     return {"message": message, "same": same}
 
 
+def saved(ranks: Ranks, directory: Path) -> dict[str, object]:
+    """The moments after a step, written by all and read again, each rank its part; and a directory that can't be."""
+    model = small_model(dtype=torch.float32)
+    trained = ranks.wrap(model)
+    optimizer = make_optimizer(model, OptimizerConfig())
+    train_step(
+        Copying(rows()), trained, optimizer, [[0, 1]], rate=0.1, clip=0.0, precision="float32", device="cpu", ranks=ranks
+    )
+    moments = moments_of(model, optimizer)
+    whole = {name: ranks.gathered(value) for name, value in moments.items()}
+    if ranks.first:
+        save_file(whole, directory / "moments.safetensors")
+        (directory / "a file").touch()
+    written = ranks.write_parts(moments, directory / "optimizer" if ranks.first else None)
+    if not written:
+        return {"written": False}
+    read = read_moments(directory, model.state_dict())
+    same = all(torch.equal(local(read[name]), local(moments[name])) for name in moments)
+    less = sum(local(value).numel() for value in read.values()) < sum(value.numel() for value in whole.values())
+    refused = ""
+    try:
+        ranks.write_parts(moments, directory / "a file" / "optimizer" if ranks.first else None)
+    except (OSError, StorageError) as error:
+        refused = f"{type(error).__name__}: {error}"
+    return {"written": True, "same": same and read.keys() == moments.keys(), "less": less, "refused": refused}
+
+
+def local(value: Tensor) -> Tensor:
+    """What this rank holds of it."""
+    return value.to_local() if isinstance(value, DTensor) else value
+
+
 def main(shard: str, directory: Path) -> None:
     """Every step, and what this process alone knows of it."""
     config = RuntimeConfig(device="cpu", precision="float32", shard=shard, timeout=60)  # type: ignore[arg-type]
@@ -77,6 +111,7 @@ def main(shard: str, directory: Path) -> None:
         found["clipped"] = float(torch.nn.utils.get_total_norm(clipped.values()))
         found["poisoned"] = poisoned(ranks)
         found["joined"] = ranks.joined(list(ranks.mine(range(7))))
+        found["saved"] = saved(ranks, directory)
         found["sum"] = ranks.sum(1.0, ranks.rank)
         (directory / f"rank-{ranks.rank}.json").write_text(json.dumps(found), encoding="utf-8")
 

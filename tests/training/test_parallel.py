@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from steps_of_ranks import STEPS, one_step
 
 from pellucid.base.config import RuntimeConfig
 from pellucid.data.batches import plan
+from pellucid.training.checkpoints import read_moments
 from pellucid.training.parallel import ALONE, RankError, Ranks, together
 from pellucid.training.step import seed_step
 
@@ -99,6 +101,7 @@ def test_a_step_of_two_processes_is_that_of_one(shard: str, tmp_path: Path) -> N
     said = ended(process)
     assert process.returncode == 0, said
     ranks = [json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+    saved = [rank.pop("saved") for rank in ranks]
     assert ranks[0] == ranks[1]
     for name in STEPS:
         result, gradients = one_step(ALONE, STEPS[name])
@@ -114,3 +117,22 @@ def test_a_step_of_two_processes_is_that_of_one(shard: str, tmp_path: Path) -> N
     assert "row 0" not in ranks[0]["poisoned"]["message"]
     assert ranks[0]["joined"] == list(range(7))
     assert ranks[0]["sum"] == [2.0, 1.0]
+    if shard == "none":
+        assert saved == [{"written": False}] * 2
+    else:
+        _assert_saved_in_parts(saved, tmp_path)
+
+
+def _assert_saved_in_parts(saved: list[dict[str, object]], directory: Path) -> None:
+    """Each rank read its own part as it was; one process alone reads the whole; what the system refuses is told by all."""
+    for rank in saved:
+        assert rank["written"]
+        assert rank["same"]
+        assert rank["less"]
+    assert str(saved[0]["refused"]).startswith("NotADirectoryError")  # who writes the checkpoint tells of it, with more
+    assert re.fullmatch(r"StorageError: .*/a file/optimizer: cannot be written: Not a directory", str(saved[1]["refused"]))
+    assert len(list((directory / "optimizer").glob("*.safetensors"))) == 2
+    whole, read = load_file(directory / "moments.safetensors"), read_moments(directory)
+    assert whole.keys() == read.keys()
+    for name, value in whole.items():
+        assert torch.equal(read[name], value), name

@@ -21,6 +21,7 @@ from started import ended, free_port, start
 from pellucid.base.config import RunConfig
 from pellucid.base.recipe import to_yaml
 from pellucid.tasks.train import train
+from pellucid.training.checkpoints import read_moments
 
 PATIENCE = 120.0  # seconds until a test gives up; nothing waits for so long where all is well
 
@@ -72,9 +73,9 @@ def checkpoints(run: Path) -> list[int]:
 
 
 def test_a_run_goes_on_with_another_number_of_processes(recipe: RunConfig, tmp_path: Path) -> None:
-    """Two processes, then one, then two with sharded weights, against one that nothing interrupted."""
+    """Two processes, the same with sharded weights, then one, and two again, against one that nothing interrupted."""
     train(recipe, tmp_path / "whole")
-    for said, steps in ((["runtime.shard=none"], 7), (None, 14), (["runtime.shard=full"], 20)):
+    for said, steps in ((["runtime.shard=none"], 7), (["runtime.shard=full"], 11), (None, 14), (["runtime.shard=full"], 20)):
         if said is None:
             train(replace(recipe, training=replace(recipe.training, steps=steps)), tmp_path / "run")
             continue
@@ -91,14 +92,28 @@ def test_a_run_goes_on_with_another_number_of_processes(recipe: RunConfig, tmp_p
     ]
     for key in ("step", "epoch", "batch", "tokens"):
         assert progress[0][key] == progress[1][key]
-    for file in ("model.safetensors", "optimizer.safetensors"):
-        weights, others = (load_file(tmp_path / name / "checkpoints/step-00000020" / file) for name in ("whole", "run"))
+    last = [tmp_path / name / "checkpoints/step-00000020" for name in ("whole", "run")]
+    for read in (lambda path: load_file(path / "model.safetensors"), read_moments):
+        weights, others = map(read, last)
         assert weights.keys() == others.keys()
         for name in sorted(weights):
             if ".key.bias" in name:  # it moves all scores of a row alike: its gradient is rounding error, which Adam blows up
                 continue
             torch.testing.assert_close(others[name], weights[name], rtol=1e-4, atol=1e-5, msg=name)
     assert not ranks_of(tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", ["none", "full"])
+def test_compiled_blocks_learn_the_same(recipe: RunConfig, tmp_path: Path, shard: str) -> None:
+    train(replace(recipe, training=replace(recipe.training, steps=6)), tmp_path / "whole")
+    asked = ["training.steps=6", "training.compile=true", f"runtime.shard={shard}", "runtime.timeout=600"]
+    process = start(2, command(tmp_path, *asked))
+    heard = ended(process, 600.0)
+    assert process.returncode == 0, heard
+    losses = [[row["train_loss"] for row in rows(tmp_path / name) if "train_loss" in row] for name in ("whole", "run")]
+    assert len(losses[0]) == 6
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 @pytest.mark.slow
