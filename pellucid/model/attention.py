@@ -21,6 +21,7 @@ from pellucid.model.positions import Rotation, rotate
 
 FEW = 8  # queries up to which torch's fused attention is the slower one: a step, also of several beams
 IN_CACHE = 1 << 19  # numbers of float32 that stay in a processor's cache from one operation to the next
+WIDE = 128  # queries from which on causal attention takes less time in two halves on a CPU
 LONG = 48  # keys from which on it is the faster one on a CPU, also where it is given a mask
 
 
@@ -89,10 +90,24 @@ def attend(query: Tensor, key: Tensor, value: Tensor, score: Score, mask: Resolv
         causal = mask is not None and mask.causal_alone  # then keys that come later are not even multiplied
         hidden = None if mask is None or causal else mask.hidden
         z = F.scaled_dot_product_attention(query, key, value, hidden, is_causal=causal, scale=score.scale)  # (B, H, T, K)
+    elif mask is not None and mask.causal_alone and _is_wide(query):
+        z = _attend_by_halves(query, key, value, score, mask, dropout)
     else:
         weights = _softmax(score(query, key), score.scale, None if mask is None else mask.hidden)  # (B, H, T, S)
         z = by_groups(dropout(weights), value)  # (B, H, T, K)
     return z if mask is None or mask.alive is None else z * mask.alive.to(z.dtype)
+
+
+def _is_wide(query: Tensor) -> bool:
+    return query.shape[2] >= WIDE and query.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _attend_by_halves(query: Tensor, key: Tensor, value: Tensor, score: Score, mask: ResolvedMask, dropout: Dropout) -> Tensor:
+    """Causal attention, where the first half of the queries sees nothing of the keys of the second: a quarter less work."""
+    half = query.shape[2] // 2
+    above, below = mask.corner(0, half), mask.corner(half, query.shape[2])
+    first = attend(query[:, :, :half], key[:, :, :half], value[:, :, :half], score, above, dropout)
+    return torch.cat([first, attend(query[:, :, half:], key, value, score, below, dropout)], dim=2)
 
 
 def _softmax(scores: Tensor, scale: float, hidden: Tensor | None) -> Tensor:

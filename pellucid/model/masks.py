@@ -76,3 +76,7 @@ class ResolvedMask:
     hidden: Tensor  # both at once: the bias (or 0) where allowed, the smallest finite number elsewhere
     alive: Tensor | None  # (B, 1, T or 1, 1): 0 for queries that may attend to nothing, else 1; None: all may
     causal_alone: bool = False  # each position sees itself and those before, and there is nothing else to it
+
+    def corner(self, first: int, end: int) -> ResolvedMask:
+        """Of a causal mask that is nothing else: queries ``first`` to ``end``, and the keys up to there."""
+        return ResolvedMask(None, None, self.hidden[..., first:end, :end], None, causal_alone=first == 0)

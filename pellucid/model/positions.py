@@ -155,10 +155,10 @@ def _scaled(frequency: float, config: RotaryConfig) -> float:
 
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
-    """Turn each pair of numbers of each head, (B, H, T, K), by the angle of its position."""
+    """Turn each pair of numbers of each head, (B, H, T, K), by the angle of its position. The type stays."""
     cosine, sine = rotation
     first, second = x.chunk(2, dim=-1)
-    return x * cosine + torch.cat((-second, first), dim=-1) * sine
+    return (x * cosine + torch.cat((-second, first), dim=-1) * sine).to(x.dtype)  # under autocast angles are in float32
 
 
 class AlibiPositions(Positions):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pellucid.base.config import ModelConfig, RunConfig, StackConfig, per_layer
 from pellucid.base.machine import in_bytes
-from pellucid.model.attention import LONG
+from pellucid.model.attention import LONG, WIDE
 from pellucid.model.feed_forward import GATED
 from pellucid.training.loss import CHUNK, FEW, group_size
 
@@ -110,7 +110,7 @@ def _activations(config: RunConfig, shape: BatchShape) -> int:
         of_each, of_one = cost.stack(model.encoder, source, 0)
         kept, again = rows * source * (of_each + cost.bias(model.encoder, source)), rows * source * of_one
     if model.architecture != "encoder":
-        of_each, of_one = cost.stack(model.decoder, target, source)
+        of_each, of_one = cost.stack(model.decoder, target, source, causal=True)
         kept, again = kept + rows * target * of_each, max(again, rows * target * of_one)
         if source:
             kept += rows * source * cost.memory()
@@ -126,6 +126,11 @@ def _loss(model: ModelConfig, outputs: int, product: float) -> float:
         return outputs * (3 * vocabulary + width)
     gradients = min(outputs, group_size(vocabulary)) * vocabulary * product
     return 2 * outputs * width + vocabulary * width + 2 * CHUNK * vocabulary + gradients
+
+
+def _seen(positions: int) -> float:
+    """The share of all scores that causal attention computes: see ``_attend_by_halves`` in :mod:`pellucid.model.attention`."""
+    return 1.0 if positions < WIDE else 0.5 + _seen(positions // 2) / 4
 
 
 class _Cost:
@@ -144,7 +149,7 @@ class _Cost:
         self.cast = 0.5 if self.half else 0.0  # of a copy that is made for that, beside the original
         self.noise = 1.0 if self.cpu else 0.25
 
-    def stack(self, stack: StackConfig, positions: int, memory: int) -> tuple[float, float]:
+    def stack(self, stack: StackConfig, positions: int, memory: int, *, causal: bool = False) -> tuple[float, float]:
         """Of all the layers and the embedding below them; and of one block that is computed again on the way back, if any is.
 
         ``memory`` positions are read by a decoder that has an encoder.
@@ -162,7 +167,7 @@ class _Cost:
         )
         costs = []
         for heads, shared, width, d_ff in layers:
-            cost = self._attention(heads, width, positions) + 2 * shared * width * self.product
+            cost = self._attention(heads, width, positions, causal=causal) + 2 * shared * width * self.product
             cost += self._attention(heads, width, memory) if memory else 0.0
             costs.append(cost + self._feed_forward(d_ff))
         if self.recompute:  # only what goes into each is kept
@@ -183,13 +188,15 @@ class _Cost:
         maps = {"alibi": 1.5, "relative": 3.0}.get(self.model.positions, 0.0)  # with padding hidden; as it was, its gradient
         return maps * max(per_layer(stack.n_heads, stack.n_layers)) * positions
 
-    def _attention(self, heads: int, width: int, keys: int) -> float:
+    def _attention(self, heads: int, width: int, keys: int, *, causal: bool = False) -> float:
         """Queries, weights, what comes out, add & norm."""
         model, dropped = self.model, self.model.attention_dropout > 0
         weights = heads * keys * (self.product + dropped * (self.noise + self.product))
         plain = model.attention == "dot" and model.positions != "relative" and model.decoder.n_kv_heads is None
         if self.cpu and not self.half and not dropped and plain and keys >= LONG:
             weights = heads  # torch's fused attention keeps none
+        if causal and self.cpu and model.positions not in ("alibi", "relative"):
+            weights *= _seen(keys)
         if model.attention == "additive":
             weights += heads * keys * width
         return 2 * heads * width * self.product + weights + self._residual() + self.cast * model.d_model

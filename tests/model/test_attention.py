@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pellucid.base.taps import Tap
 from pellucid.model import attention
-from pellucid.model.attention import FEW, LONG, Additive, DotProduct, MultiHeadAttention, Score, attend, attend_in_steps
+from pellucid.model.attention import FEW, LONG, WIDE, Additive, DotProduct, MultiHeadAttention, Score, attend, attend_in_steps
 from pellucid.model.dropout import Dropout
 from pellucid.model.masks import Mask, ResolvedMask
 
@@ -174,6 +174,26 @@ def test_what_the_fused_form_cannot_do_or_does_slowly_is_left_to_products(monkey
     assert calls == []
     attend(*long_inputs(LONG), dot, None, Dropout(0.5).eval())
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("positions", [WIDE - 1, WIDE, 2 * WIDE + 45])
+@pytest.mark.parametrize("kind", SCORES)
+def test_causal_attention_in_halves_agrees_with_the_definition(kind: str, positions: int) -> None:
+    """And computes less than all scores: the second half of the keys is never shown to the first half of the queries."""
+    score, mask = scorer(kind), Mask(causal=True).resolve(positions, positions, like=numbers(1))
+    n_kv_heads = 1 if kind == "dot" else H  # shared heads are not for the fused form
+    halves, slow = (
+        [numbers(B, n, positions, K, seed=n).requires_grad_() for n in (H, n_kv_heads, n_kv_heads)] for _ in range(2)
+    )
+    computed: list[int] = []
+    score.register_forward_hook(lambda module, arguments, scores: computed.append(scores.numel()))
+    z = attend(*halves, score, mask, NO_DROPOUT)
+    assert (sum(computed) < 0.76 * B * H * positions**2) == (positions >= WIDE)
+    in_steps = attend_in_steps(*slow, score, mask, NO_DROPOUT, Tap(untapped))
+    close(z, in_steps)
+    gradients = torch.autograd.grad(z.square().sum(), halves)
+    for left, right in zip(gradients, torch.autograd.grad(in_steps.square().sum(), slow), strict=True):
+        close(left, right)
 
 
 def test_scores_of_unit_vectors_have_variance_one_after_scaling() -> None:

@@ -128,6 +128,14 @@ def test_decoders(name: str) -> None:
     assert_told(run_config(DECODERS[name]), BatchShape(ROWS, 0, 2 * TARGET))
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["decoder", "gated, rotary, rms"])
+def test_long_texts_of_decoders(name: str, precision: Precision) -> None:
+    """Of whose scores a part is never computed."""
+    model = replace(DECODERS[name], attention_dropout=0.1)
+    assert_told(run_config(model, precision), BatchShape(ROWS // 3, 0, 5 * TARGET))
+
+
 @pytest.mark.parametrize("name", ENCODERS)
 def test_encoders(name: str) -> None:
     assert_told(run_config(ENCODERS[name]), BatchShape(2 * ROWS, SOURCE, SOURCE))
