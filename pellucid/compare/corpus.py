@@ -1,10 +1,14 @@
-"""The built-in corpus as tokens, for experiments on language: sentences of one side, and pairs to translate.
+"""Corpora as tokens, for experiments on language: sentences of one side, and pairs to translate.
+
+The built-in one, French and English, serves them all. Those that ask how much is learnt from how much take Multi30k, German and
+English (Elliott et al., 2016), where it has been fetched.
 
 Shapes: N sentences, B rows, S source positions, T target positions.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,14 +17,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pellucid.base.config import ModelConfig
+from pellucid.base.config import DataConfig, ModelConfig
+from pellucid.base.errors import DataError
 from pellucid.compare.learner import Batch, Draw
 from pellucid.data.corpus import pairs, words
+from pellucid.data.readers import open_split
 from pellucid.model.build import build, initialise
 from pellucid.model.transformer import EncoderDecoder
 
 FILL, BEGIN, END = range(3)  # before the words
-LONGEST = 10  # words of a sentence; longer ones are left out
+UNKNOWN = "<unknown>"
+LONGEST = 10  # words of a sentence of the built-in corpus; longer ones are left out
+BUILTIN, MULTI30K = "builtin", "multi30k"
+_LONGEST = {BUILTIN: LONGEST, MULTI30K: 32}
+_LEAST = {BUILTIN: 1, MULTI30K: 5}  # times that a word stands in the training split; of those below all are one
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,7 @@ class Sentences:
     """Of one language, in the order of the other's.
 
     Args:
-        ids: (N, LONGEST + 2) ``BEGIN words END``, filled up with FILL.
+        ids: (N, L + 2) ``BEGIN words END``, filled up with FILL; L is :func:`longest`.
         names: of the tokens.
     """
 
@@ -36,23 +46,56 @@ class Sentences:
     names: tuple[str, ...]
 
 
+def longest(corpus: str) -> int:
+    """Words of the longest sentences that are taken of a corpus."""
+    return _LONGEST[corpus]
+
+
+def largest_corpus() -> str:
+    """Multi30k where it has been fetched (``pellucid data multi30k``), else the built-in one."""
+    try:
+        open_split(_multi30k(), "train")
+    except DataError:
+        return BUILTIN
+    return MULTI30K
+
+
+def corpus_in_words(corpus: str) -> str:
+    """For reports."""
+    length = f"sentences of at most {longest(corpus)} words"
+    if corpus == BUILTIN:
+        return f"French to English of the built-in corpus, {length}"
+    rare = f"words that the training split has fewer than {_LEAST[corpus]} times as one unknown word"
+    return f"German to English of Multi30k (test split: test_2016_flickr), {length}, {rare}"
+
+
 @lru_cache(maxsize=4)
-def sentences(split: str) -> tuple[Sentences, Sentences]:
-    """French and English of a split, in lower case; the tokens are the words of the training split, a number each."""
+def sentences(split: str, corpus: str = BUILTIN) -> tuple[Sentences, Sentences]:
+    """Source and target of a split, in lower case; the tokens are the words of the training split, a number each."""
     sides: list[Sentences] = []
-    kept = [pair for pair in _in_words(split) if max(map(len, pair)) <= LONGEST]
+    length = longest(corpus)
+    kept = [pair for pair in _in_words(split, corpus) if max(map(len, pair)) <= length]
     for side in (0, 1):
-        names = ("", "<begin>", "<end>", *sorted({word for pair in _in_words("train") for word in pair[side]}))
+        counts = Counter(word for pair in _in_words("train", corpus) for word in pair[side])
+        unknown = () if _LEAST[corpus] == 1 else (UNKNOWN,)
+        frequent = sorted(word for word, count in counts.items() if count >= _LEAST[corpus])
+        names = ("", "<begin>", "<end>", *unknown, *frequent)
         number = {name: token for token, name in enumerate(names)}
-        rows = [[BEGIN, *(number[word] for word in pair[side]), END] for pair in kept]
-        ids = torch.tensor([row + [FILL] * (LONGEST + 2 - len(row)) for row in rows])
+        rows = [[BEGIN, *(number[word if word in number else UNKNOWN] for word in pair[side]), END] for pair in kept]
+        ids = torch.tensor([row + [FILL] * (length + 2 - len(row)) for row in rows])
         sides.append(Sentences(ids, names))
     return sides[0], sides[1]
 
 
 @lru_cache(maxsize=4)
-def _in_words(split: str) -> list[tuple[list[str], list[str]]]:
+def _in_words(split: str, corpus: str = BUILTIN) -> list[tuple[list[str], list[str]]]:
+    if corpus == MULTI30K:
+        return [(words(source.lower()), words(target.lower())) for source, target in open_split(_multi30k(), split)]
     return [(words(pair.french.lower()), words(pair.english.lower())) for pair in pairs(split)]
+
+
+def _multi30k() -> DataConfig:
+    return DataConfig(corpus=MULTI30K, source="de", target="en")
 
 
 def english_lines() -> list[list[str]]:
@@ -67,9 +110,15 @@ def next_words(ids: Tensor) -> Batch:
 
 
 def translations(ids: Tensor) -> Batch:
-    """The same for the target where ``ids`` are source and target side by side, as :class:`Translator` reads them."""
+    """The same for the target where ``ids`` (B, 2 T) are source and target side by side, as :class:`Translator` reads them.
+
+    What is empty behind the longest sentence is left out.
+    """
+    both = ids.view(len(ids), 2, -1)
+    filled = int((both != FILL).any(1).any(0).sum())
+    ids = both[:, :, :filled].reshape(len(ids), 2 * filled)
     batch = next_words(ids)
-    batch.wanted[:, : LONGEST + 2] = False
+    batch.wanted[:, :filled] = False
     return Batch(batch.ids, batch.wanted, ids[:, 1:][batch.wanted])
 
 
@@ -78,10 +127,10 @@ def draw_from(ids: Tensor, make: Callable[[Tensor], Batch], rows: int) -> Draw:
     return lambda generator: make(ids[torch.randint(len(ids), (rows,), generator=generator)])
 
 
-def pairs_side_by_side(split: str) -> Tensor:
-    """(N, 2 (LONGEST + 2)): French, then English."""
-    french, english = sentences(split)
-    return torch.cat((french.ids, english.ids), dim=1)
+def pairs_side_by_side(split: str, corpus: str = BUILTIN) -> Tensor:
+    """(N, 2 (L + 2)): source, then target."""
+    source, target = sentences(split, corpus)
+    return torch.cat((source.ids, target.ids), dim=1)
 
 
 def longer_side(ids: Tensor) -> Tensor:
@@ -99,8 +148,9 @@ class Translator(nn.Module):
 
     def forward(self, ids: Tensor, *, wanted: Tensor) -> Tensor:
         """Logits (N, V) of the N wanted positions of ``ids`` (B, S + T)."""
-        source, target = ids[:, : LONGEST + 2], ids[:, LONGEST + 2 :]
-        logits: Tensor = self.model(source, target, source_mask=source != FILL, wanted=wanted[:, LONGEST + 2 :])
+        half = (ids.shape[1] + 1) // 2  # the target's last token is only told
+        source, target = ids[:, :half], ids[:, half:]
+        logits: Tensor = self.model(source, target, source_mask=source != FILL, wanted=wanted[:, half:])
         return logits
 
 

@@ -1,4 +1,4 @@
-"""Small translators of the built-in corpus, made, trained and measured alike: what experiments on translation share."""
+"""Small translators, made, trained and measured alike: what experiments on translation share."""
 
 from __future__ import annotations
 
@@ -10,11 +10,21 @@ from torch import Tensor
 
 from pellucid.base.config import ModelConfig, StackConfig
 from pellucid.base.recurrent import RecurrentConfig
-from pellucid.compare.corpus import LONGEST, Translator, draw_from, loss_on, pairs_side_by_side, sentences, translations
+from pellucid.compare.corpus import (
+    BUILTIN,
+    Translator,
+    draw_from,
+    longest,
+    loss_on,
+    pairs_side_by_side,
+    sentences,
+    translations,
+)
 from pellucid.compare.cost import Work
 from pellucid.compare.learner import Learnt, learn
 from pellucid.compare.sizes import matched, parameters
 
+LEARNT_SOMETHING = 4.0  # nats a word, of any corpus: above it a translator knows little but which words are frequent
 WORTH_A_LOOK = 3.0  # nats a word: above it a translator has hardly learnt which words there are, and differences say nothing
 
 
@@ -40,9 +50,9 @@ class Budget:
         )
 
 
-def transformer(width: int, layers: int, heads: int | tuple[int, ...] = 4) -> ModelConfig:
-    """A pre-norm Transformer for the corpus; embedding and output of the target are tied."""
-    french, english = sentences("train")
+def transformer(width: int, layers: int, heads: int | tuple[int, ...] = 4, corpus: str = BUILTIN) -> ModelConfig:
+    """A pre-norm Transformer for a corpus; embedding and output of the target are tied."""
+    source, target = sentences("train", corpus)
     stack = StackConfig(layers, heads, 4 * width)
     return ModelConfig(
         d_model=width,
@@ -51,17 +61,17 @@ def transformer(width: int, layers: int, heads: int | tuple[int, ...] = 4) -> Mo
         norm="pre",
         dropout=0.0,
         tie="decoder",
-        max_length=LONGEST + 2,
-        source_vocabulary=len(french.names),
-        target_vocabulary=len(english.names),
+        max_length=longest(corpus) + 2,
+        source_vocabulary=len(source.names),
+        target_vocabulary=len(target.names),
     )
 
 
-def lstm(width: int, layers: int) -> ModelConfig:
-    """An LSTM with Luong's attention for the corpus: the encoder reads both ways, embedding and output are tied as above."""
+def lstm(width: int, layers: int, corpus: str = BUILTIN) -> ModelConfig:
+    """An LSTM with Luong's attention for a corpus: the encoder reads both ways, embedding and output are tied as above."""
     stack = StackConfig(layers)
     return replace(
-        transformer(4 * width, layers),
+        transformer(4 * width, layers, corpus=corpus),
         d_model=width,
         encoder=stack,
         decoder=stack,
@@ -73,10 +83,10 @@ def lstm(width: int, layers: int) -> ModelConfig:
 TRANSFORMER, LSTM = "Transformer", "LSTM with attention"
 
 
-def equal_translators(width: int, layers: int, dropout: float = 0.0) -> dict[str, ModelConfig]:
+def equal_translators(width: int, layers: int, dropout: float = 0.0, corpus: str = BUILTIN) -> dict[str, ModelConfig]:
     """Both, the LSTM with as many weights as a Transformer of this width, as nearly as whole widths allow."""
-    ours = replace(transformer(width, layers), dropout=dropout)
-    other = matched(lambda wide: replace(lstm(wide, layers), dropout=dropout), parameters(ours))
+    ours = replace(transformer(width, layers, corpus=corpus), dropout=dropout)
+    other = matched(lambda wide: replace(lstm(wide, layers, corpus), dropout=dropout), parameters(ours))
     return {TRANSFORMER: ours, LSTM: other}
 
 
@@ -98,7 +108,7 @@ def wider(config: ModelConfig, d_ff: int) -> ModelConfig:
 
 
 def taught(
-    make: Callable[[int], Translator], budget: Budget, seed: int, train: Tensor | None = None
+    make: Callable[[int], Translator], budget: Budget, seed: int, train: Tensor | None = None, corpus: str = BUILTIN
 ) -> tuple[Learnt[Translator], list[float]]:
     """Translators of these seeds, and their losses on the test split, in nats a word.
 
@@ -107,11 +117,12 @@ def taught(
         budget: of the training.
         seed: the first.
         train: pairs to train on, as :func:`pairs_side_by_side` gives them; ``None``: all of the training split.
+        corpus: that they are of.
     """
-    dev, test = pairs_side_by_side("dev"), pairs_side_by_side("test")
+    dev, test = pairs_side_by_side("dev", corpus), pairs_side_by_side("test", corpus)
     learnt = learn(
         make,
-        draw_from(pairs_side_by_side("train") if train is None else train, translations, budget.rows),
+        draw_from(pairs_side_by_side("train", corpus) if train is None else train, translations, budget.rows),
         steps=budget.steps,
         rates=budget.rates,
         seeds=range(seed, seed + budget.seeds),

@@ -40,7 +40,10 @@ def test_pairs_are_translations_of_each_other() -> None:
     assert shown
     assert all(shown)
     batch = translations(ids[:3])
-    assert not batch.wanted[:, : LONGEST + 2].any()
+    widest = int((torch.stack((french.ids[:3], english.ids[:3])) != FILL).sum(-1).max())
+    assert widest < LONGEST + 2
+    assert batch.ids.shape == (3, 2 * widest - 1)  # what no sentence fills is left out
+    assert not batch.wanted[:, :widest].any()
     expected = [token for row in english.ids[:3].tolist() for token in row[1:] if token != FILL]
     assert batch.answers.tolist() == expected
 
@@ -51,7 +54,7 @@ def test_a_translator_does_not_see_the_answer() -> None:
     batch = translations(ids)
     before = model(batch.ids, wanted=batch.wanted)
     changed = batch.ids.clone()
-    changed[0, LONGEST + 4] = A  # second word of the first target
+    changed[0, (batch.ids.shape[1] + 1) // 2 + 2] = A  # second word of the first target
     after = model(changed, wanted=batch.wanted)
     same = (before == after).all(1)
     first = int(batch.wanted[0].sum())
