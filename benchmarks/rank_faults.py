@@ -10,6 +10,7 @@ import json
 import os
 import re
 import signal
+import stat
 import sys
 import time
 import traceback
@@ -30,7 +31,7 @@ from pellucid.training.parallel import ROLL_CALL
 
 RANKS = 2
 TIMEOUT = 20  # of the runs, in seconds: what a living rank may let the other wait
-SLACK = 40.0  # seconds that a busy processor may take to end two processes that know that they must
+SLACK = 60.0  # seconds more: a rank whose agent dies while it connects tries several addresses, each for the whole time-out
 
 # As a process that was just started has them.
 HANDLERS = (
@@ -58,6 +59,13 @@ def _ended(run: Path, rank: str) -> Path:
     return run.with_suffix(f".ended-{rank}")
 
 
+def _close_sockets() -> None:
+    for number in map(int, os.listdir("/proc/self/fd")):
+        with suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(number).st_mode):
+                os.close(number)
+
+
 def _log_examples(note: Path) -> None:
     """Have the loop note the step and the examples of every batch that is taken."""
     take = loop.Trainer._next_examples
@@ -74,8 +82,10 @@ def _log_examples(note: Path) -> None:
 def _rank(recipe: Path, run: Path) -> None:
     """One rank: ``pellucid train``, its examples noted beside the run."""
     agent = os.getppid()
-    # As the launcher of commands has it: a rank is not told of its agent's death, and has signals of its own.
+    # As the launcher of commands has it: a rank is not told of its agent's death, has signals of its own, and none of the
+    # agent's sockets: where others would wait for the agent must not stay open when it is dead.
     _prctl_pr_set_pdeathsig(0)
+    _close_sockets()
     for number, handler in HANDLERS:
         signal.signal(number, handler)
     note = _note(run, os.environ["RANK"])

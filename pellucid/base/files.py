@@ -291,7 +291,15 @@ def _is_another(process: int) -> bool:
         return False
     except PermissionError:
         return True
-    return process != os.getpid()
+    return process != os.getpid() and not _is_zombie(process)
+
+
+def _is_zombie(process: int) -> bool:
+    """Whether it is dead, and only its exit code waits to be asked for: in containers it may do so for ever."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):  # gone just now, or a system without /proc
+        return False
 
 
 def _system_error(error: Exception) -> OSError | None:

@@ -369,6 +369,16 @@ def test_sweep_leaves_what_is_not_its_own(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == sorted([alive, ".hidden", "model.tmp-1"])
 
 
+def test_sweep_takes_a_process_that_nobody_has_waited_for_as_gone(tmp_path: Path) -> None:
+    """A zombie still has its number. In containers whose first process asks for no exit codes it keeps it for ever."""
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
+    (tmp_path / f".model.tmp-{dead.pid}").mkdir()
+    files.sweep(tmp_path)
+    assert os.listdir(tmp_path) == []
+    dead.wait()
+
+
 def test_sweep_says_what_it_cannot_remove(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="nowhere"):
         files.sweep(tmp_path / "nowhere")
