@@ -258,7 +258,9 @@ def _send(process: int, number: int) -> None:
 def _named_by(said: str, victims: tuple[str, ...]) -> str:
     """Who says which rank is dead, where one of them was left to say it."""
     [dead, *more] = [name for name in victims if name != "agent"]
-    if not more and re.search(rf"is gone or hangs\n  found: +no answer from rank {dead}\n", said):
+    gone = rf"is gone or hangs\n  found: +no answer from rank {dead}\n"
+    never_came = rf"did not find each other\n  expected: +2 processes; the other one is rank {dead}\n"
+    if not more and re.search(f"{gone}|{never_came}", said):
         return "rank"
     return "agent" if re.search(rf"rank +: {dead} .*\n +exitcode +: -9", said) else ""
 

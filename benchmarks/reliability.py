@@ -129,8 +129,8 @@ def two_ranks(directory: Path, scale: float) -> Row:
             (bool(left_aside(run)), f"left: {left_aside(run)}"),
         )
     promise = (
-        "all processes leave, within the time-out; the rank that is left names the dead one (while the ranks have not met yet, "
-        "the agent does); resumed with two ranks: weights, moments and examples as in a run never killed, bit for bit"
+        "all processes leave; the rank that is left, or the agent, names the one that is dead or never came; resumed with two "
+        "ranks: weights, moments and examples as in a run never killed, bit for bit"
     )
     named = f"named by the other rank {by.count('rank')} times, by the agent alone {by.count('agent')}"
     seen = f"{named}; all gone after {slowest:.0f} s at most"
