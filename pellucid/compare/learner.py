@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pellucid.base.config import OptimizerConfig
+from pellucid.base.progress import Progress
 from pellucid.training.schedule import learning_rate
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -50,17 +51,19 @@ def train(model: nn.Module, draw: Draw, *, steps: int, rate: float, seed: int) -
     optimizer = torch.optim.Adam(model.parameters(), lr=rate, betas=(0.9, 0.98))
     model.train()
     losses: list[float] = []
-    for step in range(1, steps + 1):
-        optimizer.param_groups[0]["lr"] = learning_rate(step, config, d_model=1, steps=steps)
-        batch = draw(generator)
-        loss = F.cross_entropy(model(batch.ids, wanted=batch.wanted), batch.answers)
-        losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            break
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+    with Progress(steps, "steps", "training") as progress:
+        for step in range(1, steps + 1):
+            optimizer.param_groups[0]["lr"] = learning_rate(step, config, d_model=1, steps=steps)
+            batch = draw(generator)
+            loss = F.cross_entropy(model(batch.ids, wanted=batch.wanted), batch.answers)
+            losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
+                break
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            progress.update(loss=losses[-1])
     return losses
 
 

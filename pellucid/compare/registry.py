@@ -32,9 +32,9 @@ LIST = {
         "Is a symbol forgotten on its way through a recurrent network, and seen by attention at any distance?", 3, 40
     ),
     "speed": Listed("Is a recurrent network slower to train than attention of equal size?", 2, 20),
-    "gradients": Listed("Does the gradient fade with distance in recurrent networks, and not in attention?", 1, 10),
+    "gradients": Listed("Does the gradient fade with distance in recurrent networks, and not in attention?", 1, 3),
     "cost": Listed("What does a Transformer cost at equal width, and what at equal quality?", 3, 40),
-    "scaling": Listed("Do operations, waiting steps and paths grow with length and width as Table 1 of the paper says?", 1, 5),
+    "scaling": Listed("Do operations, waiting steps and paths grow with length and width as Table 1 of the paper says?", 1, 1),
     "order": Listed("Is word order lost without positions, and which scheme brings it back?", 4, 40),
     "positions": Listed(
         "Positions once or at every layer, which base, and layers with weights of their own or shared: does it matter?", 7, 50
@@ -46,11 +46,11 @@ LIST = {
     "mask": Listed("What does a model learn that may look ahead, and what does it then write?", 1, 15),
     "residual": Listed("What becomes of deep stacks without residual connections, and without norms?", 4, 50),
     "counting": Listed("Do recurrent networks still win where counting is asked for?", 2, 30),
-    "steps": Listed("Does a Transformer need fewer steps of training than an LSTM with attention, and less time?", 3, 30),
-    "data_sizes": Listed("Which of the two learns more from few sentence pairs, and which from many?", 5, 45),
+    "steps": Listed("Does a Transformer need fewer steps of training than an LSTM with attention, and less time?", 6, 40),
+    "data_sizes": Listed("Which of the two learns more from few sentence pairs, and which from many?", 13, 60),
     "programs": Listed("Can one Transformer copy, reverse, sort and add?", 2, 30),
-    "words": Listed("Do similar words end up close to each other?", 1, 5),
-    "contextual": Listed("Does the same word have other vectors in another sentence, layer by layer?", 1, 15),
+    "words": Listed("Do similar words end up close to each other?", 1, 15),
+    "contextual": Listed("Does the same word have other vectors in another sentence, layer by layer?", 1, 30),
     "overthinking": Listed("What would each layer answer, and are right answers left behind on the way?", 1, 20),
     "probes": Listed("Can more be read from a Transformer's states than from a recurrent network's?", 2, 35),
     "depths": Listed("May the decoder read the encoder at different depths?", 2, 40),
