@@ -51,7 +51,7 @@ LIST = {
     "programs": Listed("Can one Transformer copy, reverse, sort and add?", 2, 30),
     "words": Listed("Do similar words end up close to each other?", 1, 15),
     "contextual": Listed("Does the same word have other vectors in another sentence, layer by layer?", 1, 10),
-    "overthinking": Listed("What would each layer answer, and are right answers left behind on the way?", 1, 35),
+    "overthinking": Listed("What would each layer answer, and are right answers left behind on the way?", 1, 30),
     "probes": Listed("Can more be read from a Transformer's states than from a recurrent network's?", 2, 35),
     "depths": Listed("May the decoder read the encoder at different depths?", 2, 40),
     "norms": Listed("Does a deep stack train without normalisation, and does it matter which one it has?", 2, 40),
