@@ -89,7 +89,7 @@ def language_model(directory: Path) -> RunConfig:
 
 
 def prepare_text(directory: Path, size: int) -> Measured:
-    """Write a text, learn its vocabulary and prepare its tokens, as a run does; the file is removed afterwards."""
+    """Write a text, learn its vocabulary and prepare its tokens, as a run does."""
     write_text(directory / "train.txt", size)
     return _in_a_process(lambda: _prepare(directory), size)
 

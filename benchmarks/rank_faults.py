@@ -54,12 +54,13 @@ def _note(run: Path, rank: str) -> Path:
     return run.with_suffix(f".examples-{rank}")
 
 
-def _ended(run: Path, rank: str) -> Path:
+def _end_note(run: Path, rank: str) -> Path:
     """Where a rank that is done notes its process."""
     return run.with_suffix(f".ended-{rank}")
 
 
 def _close_sockets() -> None:
+    """Those that this process was forked with."""
     for number in map(int, os.listdir("/proc/self/fd")):
         with suppress(OSError):
             if stat.S_ISSOCK(os.fstat(number).st_mode):
@@ -100,7 +101,7 @@ def _rank(recipe: Path, run: Path) -> None:
         sys.stderr.flush()
         if leaving.code:
             os._exit(int(leaving.code))
-    _ended(run, os.environ["RANK"]).write_text(str(os.getpid()))
+    _end_note(run, os.environ["RANK"]).write_text(str(os.getpid()))
     _prctl_pr_set_pdeathsig(signal.SIGKILL)  # only the agent ends a rank that is done
     if os.getppid() != agent:
         os._exit(0)
@@ -246,8 +247,8 @@ def _held(run: Path, name: str, process: int) -> bool:
     _send(process, signal.SIGSTOP)
     while _state(process) not in "TZX":
         time.sleep(0.001)
-    ended = _ended(run, name)
-    return _runs(process) and not (ended.exists() and ended.read_text() == str(process))
+    note = _end_note(run, name)
+    return _runs(process) and not (note.exists() and note.read_text() == str(process))
 
 
 def _send(process: int, number: int) -> None:

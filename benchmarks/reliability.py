@@ -56,7 +56,7 @@ Beside these, in the tests:
 | any bytes as a recipe, any JSON as a configuration | read or refused in words | `tests/base/test_recipe.py` |
 | models written by earlier format versions | same logits | `tests/golden/test_golden.py` |
 
-Besides, prepared once: 2,000 MB of text, with 303 MB resident (`python -m benchmarks.large_store --megabytes 2000`).
+Two thousand megabytes of text were prepared once: [how much was resident](../benchmarks/results/large_store.md).
 
 What is not promised: a second Ctrl-C, a kill and a power cut lose the steps since the last checkpoint (`checkpoints.every`).
 A run whose folder `data` was deleted is prepared from whatever the corpus then holds.

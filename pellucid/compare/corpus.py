@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from pellucid.base.config import DataConfig, ModelConfig
 from pellucid.base.errors import DataError
+from pellucid.compare.experiment import Effort
 from pellucid.compare.learner import Batch, Draw
 from pellucid.data.corpus import pairs, words
 from pellucid.data.readers import open_split
@@ -28,9 +30,32 @@ from pellucid.model.transformer import EncoderDecoder
 FILL, BEGIN, END = range(3)  # before the words
 UNKNOWN = "<unknown>"
 LONGEST = 10  # words of a sentence of the built-in corpus; longer ones are left out
-BUILTIN, MULTI30K = "builtin", "multi30k"
-_LONGEST = {BUILTIN: LONGEST, MULTI30K: 32}
-_LEAST = {BUILTIN: 1, MULTI30K: 5}  # times that a word stands in the training split; of those below all are one
+
+
+class Corpus(NamedTuple):
+    """Sentence pairs, and what is taken of them.
+
+    Args:
+        name: of the set.
+        longest: words of a sentence; pairs with a longer one are left out.
+        least: times that a word stands in the training split; of those below all are one.
+    """
+
+    name: str
+    longest: int
+    least: int
+
+    def in_words(self) -> str:
+        """For reports."""
+        length = f"sentences of at most {self.longest} words"
+        if self is BUILTIN:
+            return f"French to English of the built-in corpus, {length}"
+        rare = f"words that the training split has fewer than {self.least} times as one unknown word"
+        return f"German to English of Multi30k (test split: test_2016_flickr), {length}, {rare}"
+
+
+BUILTIN = Corpus("builtin", longest=LONGEST, least=1)
+MULTI30K = Corpus("multi30k", longest=32, least=5)
 
 
 @dataclass(frozen=True)
@@ -38,7 +63,7 @@ class Sentences:
     """Of one language, in the order of the other's.
 
     Args:
-        ids: (N, L + 2) ``BEGIN words END``, filled up with FILL; L is :func:`longest`.
+        ids: (N, L + 2) ``BEGIN words END``, filled up with FILL; L is ``longest`` of the corpus.
         names: of the tokens.
     """
 
@@ -46,13 +71,10 @@ class Sentences:
     names: tuple[str, ...]
 
 
-def longest(corpus: str) -> int:
-    """Words of the longest sentences that are taken of a corpus."""
-    return _LONGEST[corpus]
-
-
-def largest_corpus() -> str:
-    """Multi30k where it has been fetched (``pellucid data multi30k``), else the built-in one."""
+def corpus_for(effort: Effort) -> Corpus:
+    """Multi30k where it has been fetched (``pellucid data multi30k``); else, and for the smallest runs, the built-in one."""
+    if effort == "smallest":
+        return BUILTIN
     try:
         open_split(_multi30k(), "train")
     except DataError:
@@ -60,47 +82,41 @@ def largest_corpus() -> str:
     return MULTI30K
 
 
-def corpus_in_words(corpus: str) -> str:
-    """For reports."""
-    length = f"sentences of at most {longest(corpus)} words"
-    if corpus == BUILTIN:
-        return f"French to English of the built-in corpus, {length}"
-    rare = f"words that the training split has fewer than {_LEAST[corpus]} times as one unknown word"
-    return f"German to English of Multi30k (test split: test_2016_flickr), {length}, {rare}"
+def sentences(split: str, corpus: Corpus = BUILTIN) -> tuple[Sentences, Sentences]:
+    """Source and target of a split, in lower case; the tokens are the words of the training split, a number each."""
+    return _sentences(split, corpus)
 
 
 @lru_cache(maxsize=4)
-def sentences(split: str, corpus: str = BUILTIN) -> tuple[Sentences, Sentences]:
-    """Source and target of a split, in lower case; the tokens are the words of the training split, a number each."""
+def _sentences(split: str, corpus: Corpus) -> tuple[Sentences, Sentences]:
     sides: list[Sentences] = []
-    length = longest(corpus)
-    kept = [pair for pair in _in_words(split, corpus) if max(map(len, pair)) <= length]
+    kept = [pair for pair in _in_words(split, corpus) if max(map(len, pair)) <= corpus.longest]
     for side in (0, 1):
         counts = Counter(word for pair in _in_words("train", corpus) for word in pair[side])
-        unknown = () if _LEAST[corpus] == 1 else (UNKNOWN,)
-        frequent = sorted(word for word, count in counts.items() if count >= _LEAST[corpus])
+        unknown = () if corpus.least == 1 else (UNKNOWN,)
+        frequent = sorted(word for word, count in counts.items() if count >= corpus.least)
         names = ("", "<begin>", "<end>", *unknown, *frequent)
         number = {name: token for token, name in enumerate(names)}
         rows = [[BEGIN, *(number[word if word in number else UNKNOWN] for word in pair[side]), END] for pair in kept]
-        ids = torch.tensor([row + [FILL] * (length + 2 - len(row)) for row in rows])
+        ids = torch.tensor([row + [FILL] * (corpus.longest + 2 - len(row)) for row in rows])
         sides.append(Sentences(ids, names))
     return sides[0], sides[1]
 
 
 @lru_cache(maxsize=4)
-def _in_words(split: str, corpus: str = BUILTIN) -> list[tuple[list[str], list[str]]]:
-    if corpus == MULTI30K:
+def _in_words(split: str, corpus: Corpus) -> list[tuple[list[str], list[str]]]:
+    if corpus is MULTI30K:
         return [(words(source.lower()), words(target.lower())) for source, target in open_split(_multi30k(), split)]
     return [(words(pair.french.lower()), words(pair.english.lower())) for pair in pairs(split)]
 
 
 def _multi30k() -> DataConfig:
-    return DataConfig(corpus=MULTI30K, source="de", target="en")
+    return DataConfig(corpus=MULTI30K.name, source="de", target="en")
 
 
 def english_lines() -> list[list[str]]:
     """The words of every English sentence of the training split, long ones too."""
-    return [english for _, english in _in_words("train")]
+    return [english for _, english in _in_words("train", BUILTIN)]
 
 
 def next_words(ids: Tensor) -> Batch:
@@ -127,7 +143,7 @@ def draw_from(ids: Tensor, make: Callable[[Tensor], Batch], rows: int) -> Draw:
     return lambda generator: make(ids[torch.randint(len(ids), (rows,), generator=generator)])
 
 
-def pairs_side_by_side(split: str, corpus: str = BUILTIN) -> Tensor:
+def pairs_side_by_side(split: str, corpus: Corpus = BUILTIN) -> Tensor:
     """(N, 2 (L + 2)): source, then target."""
     source, target = sentences(split, corpus)
     return torch.cat((source.ids, target.ids), dim=1)

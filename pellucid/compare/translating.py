@@ -12,9 +12,9 @@ from pellucid.base.config import ModelConfig, StackConfig
 from pellucid.base.recurrent import RecurrentConfig
 from pellucid.compare.corpus import (
     BUILTIN,
+    Corpus,
     Translator,
     draw_from,
-    longest,
     loss_on,
     pairs_side_by_side,
     sentences,
@@ -50,7 +50,7 @@ class Budget:
         )
 
 
-def transformer(width: int, layers: int, heads: int | tuple[int, ...] = 4, corpus: str = BUILTIN) -> ModelConfig:
+def transformer(width: int, layers: int, heads: int | tuple[int, ...] = 4, corpus: Corpus = BUILTIN) -> ModelConfig:
     """A pre-norm Transformer for a corpus; embedding and output of the target are tied."""
     source, target = sentences("train", corpus)
     stack = StackConfig(layers, heads, 4 * width)
@@ -61,13 +61,13 @@ def transformer(width: int, layers: int, heads: int | tuple[int, ...] = 4, corpu
         norm="pre",
         dropout=0.0,
         tie="decoder",
-        max_length=longest(corpus) + 2,
+        max_length=corpus.longest + 2,
         source_vocabulary=len(source.names),
         target_vocabulary=len(target.names),
     )
 
 
-def lstm(width: int, layers: int, corpus: str = BUILTIN) -> ModelConfig:
+def lstm(width: int, layers: int, corpus: Corpus = BUILTIN) -> ModelConfig:
     """An LSTM with Luong's attention for a corpus: the encoder reads both ways, embedding and output are tied as above."""
     stack = StackConfig(layers)
     return replace(
@@ -83,7 +83,7 @@ def lstm(width: int, layers: int, corpus: str = BUILTIN) -> ModelConfig:
 TRANSFORMER, LSTM = "Transformer", "LSTM with attention"
 
 
-def equal_translators(width: int, layers: int, dropout: float = 0.0, corpus: str = BUILTIN) -> dict[str, ModelConfig]:
+def equal_translators(width: int, layers: int, dropout: float = 0.0, corpus: Corpus = BUILTIN) -> dict[str, ModelConfig]:
     """Both, the LSTM with as many weights as a Transformer of this width, as nearly as whole widths allow."""
     ours = replace(transformer(width, layers, corpus=corpus), dropout=dropout)
     other = matched(lambda wide: replace(lstm(wide, layers, corpus), dropout=dropout), parameters(ours))
@@ -108,7 +108,7 @@ def wider(config: ModelConfig, d_ff: int) -> ModelConfig:
 
 
 def taught(
-    make: Callable[[int], Translator], budget: Budget, seed: int, train: Tensor | None = None, corpus: str = BUILTIN
+    make: Callable[[int], Translator], budget: Budget, seed: int, train: Tensor | None = None, corpus: Corpus = BUILTIN
 ) -> tuple[Learnt[Translator], list[float]]:
     """Translators of these seeds, and their losses on the test split, in nats a word.
 

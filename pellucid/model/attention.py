@@ -21,8 +21,8 @@ from pellucid.model.positions import Rotation, rotate
 
 FEW = 8  # queries up to which torch's fused attention is the slower one: a step, also of several beams
 IN_CACHE = 1 << 19  # numbers of float32 that stay in a processor's cache from one operation to the next
-WIDE = 128  # queries from which on causal attention takes less time in two halves on a CPU
 LONG = 48  # keys from which on it is the faster one on a CPU, also where it is given a mask
+WIDE = 128  # queries from which on causal attention without it takes less time in two halves on a CPU
 
 
 class Score(nn.Module):
@@ -90,7 +90,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, score: Score, mask: Resolv
         causal = mask is not None and mask.causal_alone  # then keys that come later are not even multiplied
         hidden = None if mask is None or causal else mask.hidden
         z = F.scaled_dot_product_attention(query, key, value, hidden, is_causal=causal, scale=score.scale)  # (B, H, T, K)
-    elif mask is not None and mask.causal_alone and _is_wide(query):
+    elif mask is not None and mask.causal_alone and _halves_are_faster(query):
         z = _attend_by_halves(query, key, value, score, mask, dropout)
     else:
         weights = _softmax(score(query, key), score.scale, None if mask is None else mask.hidden)  # (B, H, T, S)
@@ -98,7 +98,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, score: Score, mask: Resolv
     return z if mask is None or mask.alive is None else z * mask.alive.to(z.dtype)
 
 
-def _is_wide(query: Tensor) -> bool:
+def _halves_are_faster(query: Tensor) -> bool:
+    """On a CPU, from ``WIDE`` queries on; a compiler would make a graph for each half of a half."""
     return query.shape[2] >= WIDE and query.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
@@ -143,12 +144,17 @@ class _HalfSoftmax(torch.autograd.Function):
         grad = torch.ops.aten._softmax_backward_data(grad, weights, -1, weights.dtype)
         of_hidden = None
         if ctx.needs_input_grad[2]:  # the bias of relative positions learns
-            shape, dtype = ctx.hidden
-            of_hidden = grad.new_zeros(shape, dtype=dtype)
-            shared = [axis for axis in (1, 2, 3) if shape[axis] < grad.shape[axis]]
-            for number, row in enumerate(torch.split(grad, 1)):  # one by one: all at once they would be copied in float32
-                of_hidden[number if shape[0] > 1 else 0] += row.sum(shared, keepdim=True)[0] if shared else row[0]
+            of_hidden = _added_up(grad, *ctx.hidden)
         return grad.mul_(ctx.scale), None, of_hidden
+
+
+def _added_up(grad: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    """A gradient (B, H, T, S) added up over the axes that ``shape`` has once for all, in another type."""
+    total = grad.new_zeros(shape, dtype=dtype)
+    shared = [axis for axis in (1, 2, 3) if shape[axis] < grad.shape[axis]]
+    for number, row in enumerate(torch.split(grad, 1)):  # one by one: all at once they would be copied in that type
+        total[number if shape[0] > 1 else 0] += row.sum(shared, keepdim=True)[0] if shared else row[0]
+    return total
 
 
 def _fused_is_faster(query: Tensor, key: Tensor, score: Score, mask: ResolvedMask | None, dropout: Dropout) -> bool:

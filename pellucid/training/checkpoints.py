@@ -226,7 +226,7 @@ def _read_progress(path: Path) -> Progress:
 def moments_of(model: nn.Module, optimizer: Optimizer) -> Weights:
     """The state of the optimizer by the name of the parameter: ``"NAME/exp_avg"`` and the like."""
     return {
-        f"{name}/{key}": value
+        f"{name}/{key}": value.contiguous()
         for name, parameter in model.named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
     }

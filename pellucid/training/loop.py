@@ -70,7 +70,7 @@ class Trainer:
         self.trained = ranks.wrap(model)
         self.optimizer = make_optimizer(model, config.optimizer)
         self.sign = -1.0 if config.metric in LOWER_IS_BETTER else 1.0
-        self.checkpoints = Checkpoints(directory, config.checkpoints, self.sign > 0, ranks)
+        self.checkpoints = Checkpoints(directory, config.checkpoints, higher_is_better=self.sign > 0, ranks=ranks)
         self.progress = Progress()
         self.average: MovingAverage | None = None
         ranks.wait()  # until what an earlier process left is tidied up
@@ -288,7 +288,7 @@ class Trainer:
         found = self.checkpoints.latest(here)
         decay = self.config.training.ema
         if found is None:
-            self.average = MovingAverage(self.model.state_dict(), decay) if decay else None
+            self.average = MovingAverage(here, decay) if decay else None
             return
         weights, means = (
             {name: self.ranks.spread(value, here[name]) for name, value in whole.items()}

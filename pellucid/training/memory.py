@@ -185,7 +185,8 @@ class _Cost:
 
     def bias(self, stack: StackConfig, positions: int) -> float:
         """Of the bias of scores that all layers of an encoder share: it differs from row to row where there is padding."""
-        maps = {"alibi": 1.5, "relative": 3.0}.get(self.model.positions, 0.0)  # with padding hidden; as it was, its gradient
+        # With padding hidden and, for a while or as it was learnt, as it was; of what learns, a gradient.
+        maps = {"alibi": 1.5, "relative": 3.0}.get(self.model.positions, 0.0)
         return maps * max(per_layer(stack.n_heads, stack.n_layers)) * positions
 
     def _attention(self, heads: int, width: int, keys: int, *, causal: bool = False) -> float:
@@ -195,7 +196,7 @@ class _Cost:
         plain = model.attention == "dot" and model.positions != "relative" and model.decoder.n_kv_heads is None
         if self.cpu and not self.half and not dropped and plain and keys >= LONG:
             weights = heads  # torch's fused attention keeps none
-        if causal and self.cpu and model.positions not in ("alibi", "relative"):
+        elif causal and self.cpu and model.positions not in ("alibi", "relative"):
             weights *= _seen(keys)
         if model.attention == "additive":
             weights += heads * keys * width

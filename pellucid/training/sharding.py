@@ -71,12 +71,12 @@ class ShardedRanks(ManyRanks):
         try:
             save(dict(values), storage_writer=writer, process_group=self._control)
         except CheckpointException as error:
-            for refusal, _ in error.failures.values():
-                if isinstance(refusal, OSError) and self.first:
-                    raise refusal from error  # told of where the checkpoint is written
-                if isinstance(refusal, OSError):
-                    raise StorageError(f"cannot be written: {refusal.strerror}", where=told[0]) from error
-            raise
+            refusal = next((each for each, _ in error.failures.values() if isinstance(each, OSError)), None)
+            if refusal is None:
+                raise
+            if self.first:
+                raise refusal from error  # told of where the checkpoint is written
+            raise StorageError(f"cannot be written: {refusal.strerror}", where=told[0]) from error
         return True
 
     def spread(self, value: Tensor, like: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 
 from pellucid.base.config import ModelConfig
 from pellucid.base.progress import Progress
-from pellucid.compare.corpus import BUILTIN, MULTI30K, corpus_in_words, largest_corpus, pairs_side_by_side, translator
+from pellucid.compare.corpus import MULTI30K, Corpus, corpus_for, pairs_side_by_side, translator
 from pellucid.compare.experiment import Effort, Experiment, Figures, Panel, Place, Series
 from pellucid.compare.rule import Line, Rule
 from pellucid.compare.sizes import sizes_in_words
@@ -40,16 +40,14 @@ ON_MULTI30K: dict[Effort, Size] = {
 }
 
 
-def best(config: ModelConfig, size: Size, pairs: int, seed: int, corpus: str) -> tuple[list[float], str]:
+def best(config: ModelConfig, size: Size, pairs: int, seed: int, corpus: Corpus) -> tuple[list[float], str]:
     """Test losses after the number of steps that is best by validation for the first seed: with little to learn from, more
     steps are worse. And how it was chosen, in words."""
     every = pairs_side_by_side("train", corpus)
     order = torch.randperm(len(every), generator=torch.Generator().manual_seed(seed))
     some = every[order[:pairs]]
-    tried = {
-        steps: taught(partial(translator, config), replace(size.budget, steps=steps), seed, some, corpus)
-        for steps in size.steps
-    }
+    budgets = [replace(size.budget, steps=steps) for steps in size.steps]
+    tried = {budget.steps: taught(partial(translator, config), budget, seed, some, corpus) for budget in budgets}
     steps = max(tried, key=lambda steps: max(tried[steps][0].scores.values()))
     learnt, losses = tried[steps]
     return losses, f"{pairs:,} pairs: {steps} steps, {learnt.rate}"
@@ -57,8 +55,8 @@ def best(config: ModelConfig, size: Size, pairs: int, seed: int, corpus: str) ->
 
 def run(effort: Effort, seed: int) -> Figures:
     """Train both on more and more pairs."""
-    corpus = BUILTIN if effort == "smallest" else largest_corpus()
-    size = (ON_MULTI30K if corpus == MULTI30K else SIZES)[effort]
+    corpus = corpus_for(effort)
+    size = (ON_MULTI30K if corpus is MULTI30K else SIZES)[effort]
     sizes = [min(pairs, len(pairs_side_by_side("train", corpus))) for pairs in size.pairs]
     configs = equal_translators(size.width, size.layers, size.dropout, corpus)
     losses: dict[str, dict[Place, list[float]]] = {kind: {} for kind in configs}
@@ -71,7 +69,7 @@ def run(effort: Effort, seed: int) -> Figures:
                 progress.update()
     return Figures(
         setup=(
-            f"Translation from {corpus_in_words(corpus)}: loss on the test split, in nats a word, after training on so many "
+            f"Translation from {corpus.in_words()}: loss on the test split, in nats a word, after training on so many "
             "pairs of the training split.",
             f"{size.layers} layers a side, dropout {size.dropout}: a pre-norm Transformer, and an LSTM that reads both ways "
             f"with Luong's attention. Matched: parameters: {sizes_in_words(configs)}; the same pairs; batches of "

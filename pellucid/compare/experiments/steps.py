@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from pellucid.base.progress import Progress
-from pellucid.compare.corpus import BUILTIN, MULTI30K, corpus_in_words, largest_corpus, pairs_side_by_side, translator
+from pellucid.compare.corpus import BUILTIN, MULTI30K, corpus_for, pairs_side_by_side, translator
 from pellucid.compare.cost import clock_in_words, ratios, seconds
 from pellucid.compare.curves import reached_at
 from pellucid.compare.experiment import Effort, Experiment, Figures, Panel, Place, Series
@@ -40,8 +40,8 @@ ON_MULTI30K: dict[Effort, Size] = {
 
 def run(effort: Effort, seed: int) -> Figures:
     """Train both for more and more steps, each time from the start, and time a step of each."""
-    corpus = BUILTIN if effort == "smallest" else largest_corpus()
-    size = (ON_MULTI30K if corpus == MULTI30K else SIZES)[effort]
+    corpus = corpus_for(effort)
+    size = (ON_MULTI30K if corpus is MULTI30K else SIZES)[effort]
     configs = equal_translators(size.width, size.layers, corpus=corpus)
     losses: dict[str, dict[Place, list[float]]] = {kind: {} for kind in configs}
     rates: dict[str, list[str]] = {kind: [] for kind in configs}
@@ -58,7 +58,7 @@ def run(effort: Effort, seed: int) -> Figures:
     each = {kind: sum(found) / len(found) for kind, found in times.items()}
     return Figures(
         setup=(
-            f"Translation from {corpus_in_words(corpus)}: loss on the test split, in nats a word, after trainings of so many "
+            f"Translation from {corpus.in_words()}: loss on the test split, in nats a word, after trainings of so many "
             "steps, each with a schedule of its own.",
             f"{size.layers} layers a side: a pre-norm Transformer, and an LSTM that reads both ways with Luong's attention. "
             f"Matched: parameters: {sizes_in_words(configs)}; batches of {size.budget.rows} pairs, Adam; rates tried: "
@@ -77,7 +77,7 @@ def run(effort: Effort, seed: int) -> Figures:
         ),
         judged=judged(losses, ratios(times[TRANSFORMER], times[LSTM])),
         remarks=(
-            "Both networks are small" + (", and the built-in sentences regular and short." if corpus == BUILTIN else "."),
+            "Both networks are small" + (", and the built-in sentences regular and short." if corpus is BUILTIN else "."),
         ),
     )
 
