@@ -235,11 +235,44 @@ class MultiHeadAttention(nn.Module):
 
         With ``packing``, ``x`` and what is returned hold the real positions alone, (N, D).
         """
-        query = _split(self.query(x), self.n_heads, packing)  # (B, H, T, K)
+        return self.read(self.ask(x, rotation, tap, packing), key, value, mask, tap, packing)
+
+    def ask(
+        self, x: Tensor, rotation: Rotation | None = None, tap: Tap | None = None, packing: Packing | None = None
+    ) -> Tensor:
+        """Queries (B, H, T, K) of those that attend, (B, T, D); with ``packing`` the real positions alone, (N, D)."""
+        query = split_heads(self.query(x), self.n_heads, packing)
         if tap is not None:
             query = tap("q_projected", query)
-        if rotation is not None:
-            query = rotate(query, rotation)
+        return query if rotation is None else rotate(query, rotation)
+
+    def project(
+        self, source: Tensor, rotation: Rotation | None = None, tap: Tap | None = None, packing: Packing | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, G, S, K) of what is attended to, (B, S, D); with ``packing`` its real positions alone, (N, D)."""
+        key = split_heads(self.key(source), self.n_kv_heads, packing)
+        value = split_heads(self.value(source), self.n_kv_heads, packing)
+        if tap is not None:
+            key, value = tap("k_projected", key), tap("v_projected", value)
+        return key if rotation is None else rotate(key, rotation), value
+
+    def project_all(
+        self, x: Tensor, rotation: Rotation | None = None, tap: Tap | None = None, packing: Packing | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of those that attend to each other: of self-attention."""
+        key, value = self.project(x, rotation, tap, packing)
+        return self.ask(x, rotation, tap, packing), key, value
+
+    def read(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: ResolvedMask | None,
+        tap: Tap | None = None,
+        packing: Packing | None = None,
+    ) -> Tensor:
+        """What the queries (B, H, T, K) find among keys and values (B, G, S, K), mixed by W^O: (B, T, D), or packed (N, D)."""
         if tap is None:
             z = attend(query, key, value, self.score, mask, self.dropout)
         else:
@@ -253,16 +286,6 @@ class MultiHeadAttention(nn.Module):
         out: Tensor = self.output(concat)  # (B, T, D)
         return out if tap is None else tap("out", out)
 
-    def project(
-        self, source: Tensor, rotation: Rotation | None = None, tap: Tap | None = None, packing: Packing | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, G, S, K) of what is attended to, (B, S, D); with ``packing`` its real positions alone, (N, D)."""
-        key = _split(self.key(source), self.n_kv_heads, packing)
-        value = _split(self.value(source), self.n_kv_heads, packing)
-        if tap is not None:
-            key, value = tap("k_projected", key), tap("v_projected", value)
-        return key if rotation is None else rotate(key, rotation), value
-
 
 def in_type_of_products(x: Tensor) -> Tensor:
     """Under autocast, as products of matrices read it: cast once here, where several are about to cast it one by one."""
@@ -270,7 +293,7 @@ def in_type_of_products(x: Tensor) -> Tensor:
     return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
 
 
-def _split(x: Tensor, n_heads: int, packing: Packing | None) -> Tensor:
+def split_heads(x: Tensor, n_heads: int, packing: Packing | None) -> Tensor:
     """(B, T, H * K), or (N, H * K) where it is packed, -> (B, H, T, K)."""
     padded = x if packing is None else packing.pad(x)
     return padded.view(*padded.shape[:-1], n_heads, -1).transpose(1, 2)

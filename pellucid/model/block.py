@@ -78,10 +78,10 @@ class Block(nn.Module):
         def attend_to_self(x: Tensor) -> Tensor:
             inside = within(tap, "self_attn")
             x = in_type_of_products(x)
-            key, value = self.self_attn.project(x, rotation, inside, packing)
+            query, key, value = self.self_attn.project_all(x, rotation, inside, packing)
             if cache is not None:
                 key, value = cache.update(key, value)
-            return self.self_attn(x, key, value, mask, rotation, inside, packing)
+            return self.self_attn.read(query, key, value, mask, inside, packing)
 
         x = self.self_attn_residual(x, attend_to_self, tap, "self_attn")
         if self.cross_attn is not None and self.cross_attn_residual is not None and memory is not None:

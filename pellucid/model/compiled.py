@@ -29,6 +29,7 @@ from pellucid.base.errors import UsageError
 from pellucid.base.files import write_atomically
 from pellucid.base.progress import say
 from pellucid.base.runtime import user_cache
+from pellucid.model.attention import MultiHeadAttention
 from pellucid.model.few_rows import FEW, BlockedLinear, Summed
 from pellucid.model.packed import Int8Linear, PackedLinear
 from pellucid.model.ranking import largest, largest_sums, largest_sums_in_blocks
@@ -190,8 +191,7 @@ class _Step(nn.Module):
         super().__init__()
         self.decoder, self.head, self.weights = model.decoder, model.head, model.weights
         self.roles = model.roles
-        # G * K of each layer
-        self.widths: list[int] = [layer.self_attn.key.out_features for layer in model.decoder.layers]  # type: ignore[union-attr, misc]
+        self.widths = [_width(layer.self_attn) for layer in model.decoder.layers]  # type: ignore[arg-type]
         self.vocabulary = len(model.weight("output"))
         self.dtype = model.weight("target").dtype  # of all that is not a product in 8 bits
 
@@ -312,6 +312,12 @@ def _memory_shape(layer: Any) -> tuple[int, int]:
     """G and K of what cross-attention reads; 0 where there is none."""
     attention = layer.cross_attn
     return (0, 0) if attention is None else (attention.n_kv_heads, attention.key.out_features // attention.n_kv_heads)
+
+
+def _width(attention: MultiHeadAttention) -> int:
+    """G * K."""
+    width: int = attention.output.in_features  # type: ignore[assignment]
+    return width // attention.n_heads * attention.n_kv_heads
 
 
 def _fingerprint(step: _Step, config: ModelConfig, rows: int) -> str:

@@ -9,8 +9,10 @@ Shapes: N outputs, K inputs.
 from __future__ import annotations
 
 import copy
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,10 +21,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pellucid.base.errors import UsageError
+from pellucid.base.taps import Tap
+from pellucid.model.attention import MultiHeadAttention, split_heads
+from pellucid.model.block import Block
 from pellucid.model.few_rows import product
+from pellucid.model.packing import Packing
+from pellucid.model.positions import Rotation, rotate
 from pellucid.model.transformer import Transformer
 
 ModelType = TypeVar("ModelType", bound=Transformer)
+
+SMALL = 1 << 17  # numbers of a float32 matrix up to which oneDNN takes longer to be called than it saves
+SMALL_ALONE = 1 << 18  # the same where a single row is multiplied
+WIDE = 1 << 12  # outputs, such as a vocabulary's, from which on oneDNN's products in 8 bits take less time than torch's others
+SMALL_TOGETHER = 1 << 18  # numbers up to which three matrices are put together: they are copied, and kept besides
 
 
 class PackedLinear(nn.Module):
@@ -44,10 +56,13 @@ class PackedLinear(nn.Module):
         # inside a function, so that it is no tensor of the module's: it can be neither moved nor written down
         packed = torch.ops.mkldnn._reorder_linear_weight(self.weight)
         self._multiply = partial(_multiply, packed)
+        full = self.weight.dtype == torch.float32
+        self._small, self._small_alone = (full and self.weight.numel() <= most for most in (SMALL, SMALL_ALONE))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., N)."""
-        if torch.compiler.is_compiling():
+        plain = self._small or (self._small_alone and x.numel() == self.in_features)
+        if plain or torch.compiler.is_compiling():
             return F.linear(x, self.weight, self.bias)
         return self._multiply(x, self.bias)
 
@@ -91,14 +106,54 @@ class Int8Linear(nn.Module):
         return out
 
 
+class Together(MultiHeadAttention):
+    """Self-attention whose queries, keys and values come out of one product.
+
+    Args:
+        attention: whose parts it takes over.
+        product: with the three matrices under each other, D -> (H + 2 G) * K.
+    """
+
+    def __init__(self, attention: MultiHeadAttention, product: nn.Module) -> None:
+        nn.Module.__init__(self)
+        self.product, self.output = product, attention.output
+        self.score, self.dropout = attention.score, attention.dropout
+        self.n_heads, self.n_kv_heads = attention.n_heads, attention.n_kv_heads
+
+    def project_all(
+        self, x: Tensor, rotation: Rotation | None = None, tap: Tap | None = None, packing: Packing | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of those that attend to each other."""
+        sizes = [self.n_heads, self.n_kv_heads, self.n_kv_heads]
+        query, key, value = torch.split(split_heads(self.product(x), sum(sizes), packing), sizes, dim=1)
+        if tap is not None:
+            key, value, query = tap("k_projected", key), tap("v_projected", value), tap("q_projected", query)
+        if rotation is not None:
+            key, query = rotate(key, rotation), rotate(query, rotation)
+        return query, key, value
+
+
 def _in_8_bits(weight: Tensor, scale: Tensor, bias: Tensor | None) -> Any:
     """For torch's operator that finds the scale of its input, rounds it and multiplies, all in one call."""
     zeros = torch.zeros(len(scale), dtype=torch.int64)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _engine_for(len(scale)):
         # Tensors of integers with a scale are to leave torch one day; the operator has no other way in yet.
         warnings.filterwarnings("ignore", message=".*quantized tensor creation functions.*")
         whole = torch._make_per_channel_quantized_tensor(weight, scale.double(), zeros, 0)
         return torch.ops.quantized.linear_prepack(whole, bias)
+
+
+@contextmanager
+def _engine_for(outputs: int) -> Iterator[None]:
+    """Inside, matrices are laid out for oneDNN's products in 8 bits where these are faster: those of many outputs, on a
+    processor that multiplies 8 bits in one instruction. Else for torch's choice."""
+    usual = torch.backends.quantized.engine
+    if outputs >= WIDE and torch.cpu._is_vnni_supported():
+        torch.backends.quantized.engine = "onednn"
+    try:
+        yield
+    finally:
+        torch.backends.quantized.engine = usual
 
 
 def packed(model: ModelType) -> ModelType:
@@ -110,7 +165,7 @@ def packed(model: ModelType) -> ModelType:
     elsewhere = model.weight("output").device.type != "cpu" or not torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if elsewhere or model.head.product is not None:
         return model
-    return _with(PackedLinear, model)
+    return _with(PackedLinear, model, SMALL_TOGETHER)
 
 
 def quantised(model: ModelType) -> ModelType:
@@ -123,13 +178,34 @@ def quantised(model: ModelType) -> ModelType:
     if device.type != "cpu":
         advice = "take bfloat16 there"
         raise UsageError("8-bit products are for CPUs", where="precision", expected="cpu", found=device, advice=advice)
-    return _with(Int8Linear, model)
+    return _with(Int8Linear, model, math.inf)
 
 
-def _with(make: Callable[[Tensor, Tensor | None], nn.Module], model: ModelType) -> ModelType:
-    """A copy with other products that shares everything else."""
-    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    replaced = [module for module in model.modules() if type(module) is nn.Linear]
-    found = copy.deepcopy(model, shared | {id(module): make(module.weight, module.bias) for module in replaced})
+def _with(make: Callable[[Tensor, Tensor | None], nn.Module], model: ModelType, largest: float) -> ModelType:
+    """A copy with other products that shares everything else.
+
+    Queries, keys and values of self-attention come out of one product where it has at most ``largest`` numbers.
+    """
+    blocks = [module for module in model.modules() if isinstance(module, Block)]
+    together = [_put_together(block.self_attn, largest) for block in blocks]
+    gone = {id(part) for parts in together for part in parts}
+    made: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    for module in model.modules():
+        if type(module) is nn.Linear and id(module) not in gone:
+            made[id(module)] = make(module.weight, module.bias)
+    found = copy.deepcopy(model, made)
     found.head.product = make(model.weight("output"), model.head.bias)
+    for block, parts in zip((module for module in found.modules() if isinstance(module, Block)), together, strict=True):
+        if parts:
+            weight = torch.cat([part.weight for part in parts])
+            bias = None if parts[0].bias is None else torch.cat([part.bias for part in parts])
+            block.self_attn = Together(block.self_attn, make(weight, bias))
     return found.eval()
+
+
+def _put_together(attention: MultiHeadAttention, largest: float) -> list[nn.Linear]:
+    """The projections of queries, keys and values, if they can become one product; else none."""
+    parts = [attention.query, attention.key, attention.value]
+    linear = [part for part in parts if type(part) is nn.Linear]
+    same = len(linear) == 3 and len({part.bias is None for part in linear}) == 1
+    return linear if same and sum(part.weight.numel() for part in linear) <= largest else []
