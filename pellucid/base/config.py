@@ -169,6 +169,7 @@ class TrainingConfig:
     batch_tokens: int = 4096  # padded tokens of a batch: rows times its longest side
     accumulate: int = 1  # batches added up in one step
     label_smoothing: float = 0.1  # share of the target spread evenly over the whole vocabulary
+    r_drop: float = 0.0  # classification: texts are read twice, by chance differently; weight of how far the answers are apart
     ema: float = 0.0  # decay of an exponential moving average of the weights; 0: none
     log_every: int = 50
     validate_every: int = 1000  # steps between validations; 0: only at the end
@@ -183,7 +184,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         rules = Rules()
         rules.at_least(self, 1, "steps", "batch_tokens", "accumulate", "log_every")
-        rules.at_least(self, 0, "validate_every", "validate_sentences", "patience", "skip_bad_steps", "divergence")
+        rules.at_least(self, 0, "validate_every", "validate_sentences", "patience", "skip_bad_steps", "divergence", "r_drop")
         rules.between(self, 0.0, 1.0, "label_smoothing", "ema")
         rules.finish()
 
@@ -386,6 +387,9 @@ class RunConfig:
         some = '"class" or "mean"' if model.recurrent.cell == "none" else '"last" or "mean"'
         text = f"the task {task} needs " + (some if kind.pools else '"none"')
         rules.require(pools == kind.pools, "model.head.pool", text)
+        named = task == "classification" and self.data.labels != "degrees"
+        text = "compares the probabilities of a text's classes: it is for the task classification, without degrees"
+        rules.require(named or not self.training.r_drop, "training.r_drop", text)
         if kind.classes:
             rules.require(model.tie == "none", "model.tie", f'the task {task} needs "none": its outputs are no words')
 

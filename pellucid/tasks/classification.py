@@ -71,8 +71,10 @@ class Classification(OnEncoder):
         super().__init__(replace(config, model=model), splits, encoder, directory, tokenizer, labels)
 
     def batch(self, examples: np.ndarray[Any, Any], split: str = "train") -> EncoderBatch:
-        """The tensors of some texts; while training some of their tokens are unknown."""
+        """The tensors of some texts; while training some of their tokens are unknown. With R-Drop each text comes twice."""
         store = self.stores[split]
+        if split == "train" and self.config.training.r_drop:
+            examples = np.concatenate((examples, examples))
         source, mask = padded([store.column(int(i), 0) for i in examples], self.tokenizer.pad or 0)
         target = torch.tensor([int(store.column(int(i), 1)[0]) for i in examples])
         if split == "train" and self.config.corruption.drop and self.tokenizer.unknown is not None:
@@ -83,8 +85,22 @@ class Classification(OnEncoder):
         return EncoderBatch(source, mask, target, None)
 
     def loss(self, model: nn.Module, batch: EncoderBatch) -> Tensor:
-        """Cross-entropy of the class, or of the degree's thresholds, summed over the texts."""
-        return degree_loss(logits_of(model, batch), batch.target) if self.degrees else super().loss(model, batch)
+        """Cross-entropy of the class, or of the degree's thresholds, summed over the texts.
+
+        With R-Drop ("Regularized Dropout for Neural Networks", Liang et al., 2021, equation 4) plus ``r_drop`` times the mean
+        of the two divergences between the two answers to a text, between which nothing but chance differs.
+        """
+        if self.degrees:
+            return degree_loss(logits_of(model, batch), batch.target)
+        if not self.config.training.r_drop:
+            return super().loss(model, batch)
+        logits = logits_of(model, batch).float()
+        right = nn.functional.cross_entropy(
+            logits, batch.target, reduction="sum", label_smoothing=self.config.training.label_smoothing
+        )
+        first, second = torch.log_softmax(logits, dim=-1).chunk(2)
+        apart = ((first.exp() - second.exp()) * (first - second)).sum() / 2  # KL(p, q) + KL(q, p) in one
+        return right + self.config.training.r_drop * apart
 
     @torch.inference_mode()
     def validate(self, model: nn.Module, stopped: Stopped, ranks: Ranks = ALONE) -> Validation:

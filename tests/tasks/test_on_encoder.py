@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -27,12 +28,15 @@ from pellucid.base.config import (
     TextConfig,
     TrainingConfig,
 )
+from pellucid.base.config_rules import ConfigProblems
 from pellucid.base.errors import DataError, ModelError, UsageError
 from pellucid.model.build import build, initialise
 from pellucid.model.lora import lora, plain_weights
+from pellucid.tasks.classification import Classification
 from pellucid.tasks.degrees import degree_loss, degree_of, degree_probabilities
 from pellucid.tasks.labels import Labels
 from pellucid.tasks.masked_lm import hide
+from pellucid.tasks.on_encoder import target_loss
 from pellucid.tasks.train import train
 
 GOOD, BAD, PLAIN = ["good", "fine", "great"], ["bad", "poor", "dull"], ["film", "plot", "actor", "scene", "the", "a"]
@@ -140,6 +144,56 @@ class TestClassification:
         train(config, tmp_path / "halves")
         whole, halves = (pellucid.load(tmp_path / name).model.state_dict() for name in ("whole", "halves"))
         assert [name for name in whole if not torch.equal(whole[name], halves[name])] == []
+
+
+class TestRDrop:
+    """Liang et al., 2021, equation 4: the cross-entropy of both readings, and alpha / 2 of both divergences."""
+
+    def task(self, tmp_path: Path, drop: float = 0.0) -> tuple[Classification, torch.nn.Module]:
+        corpus = write(tmp_path / "corpus", {"train": reviews(20, 1), "dev": reviews(6, 2)})
+        training = TrainingConfig(steps=60, batch_tokens=256, label_smoothing=0.1, r_drop=3.0)
+        config = run_config(corpus, "classification", training=training, corruption=CorruptionConfig(drop=drop))
+        task = Classification(replace(config, model=replace(config.model, dropout=0.3)), tmp_path / "run")
+        model = build(task.config.model)
+        initialise(model, 1)
+        return task, model
+
+    def test_by_hand(self, tmp_path: Path) -> None:
+        task, model = self.task(tmp_path, drop=0.4)
+        batch = task.batch(np.arange(5))
+        assert torch.equal(batch.target[:5], batch.target[5:])
+        assert not torch.equal(batch.source[:5], batch.source[5:])  # other words are hidden
+        torch.manual_seed(3)
+        logits = model.train()(batch.source, source_mask=batch.source_mask)
+        p, q = torch.log_softmax(logits, dim=1).chunk(2)
+        both = sum(torch.nn.functional.kl_div(one, other, log_target=True, reduction="sum") for one, other in ((p, q), (q, p)))
+        right = torch.nn.functional.cross_entropy(logits, batch.target, label_smoothing=0.1, reduction="sum")
+        torch.manual_seed(3)
+        torch.testing.assert_close(task.loss(model, batch), right + 3.0 * both / 2)
+        assert task.count(batch) == 10
+
+    def test_readings_that_agree_cost_nothing(self, tmp_path: Path) -> None:
+        task, model = self.task(tmp_path)
+        batch = task.batch(np.arange(5))
+        plain = target_loss(model.eval(), batch, 0.1)
+        torch.testing.assert_close(task.loss(model, batch), plain)
+
+    def test_texts_that_are_not_learnt_from_are_read_once(self, tmp_path: Path) -> None:
+        task, _ = self.task(tmp_path)
+        assert len(task.batch(np.arange(5), "dev").target) == 5
+
+    @pytest.mark.parametrize("changes", [{"task": "tagging"}, {"data": DataConfig(directory="x", labels="degrees")}])
+    def test_it_is_for_classes_alone(self, changes: dict[str, Any]) -> None:
+        asked: dict[str, Any] = {"task": "classification", "training": TrainingConfig(r_drop=1.0), **changes}
+        with pytest.raises(ConfigProblems, match=r"training\.r_drop: compares the probabilities"):
+            run_config(Path("x"), **asked)
+
+    def test_it_learns(self, tmp_path: Path) -> None:
+        rows = {"train": reviews(200, 1), "dev": reviews(40, 2), "test": reviews(40, 3)}
+        training = TrainingConfig(steps=60, batch_tokens=256, validate_every=30, r_drop=2.0)
+        config = run_config(write(tmp_path / "corpus", rows), "classification", training=training)
+        train(replace(config, model=replace(config.model, dropout=0.2)), tmp_path / "run")
+        assert pellucid.load(tmp_path / "run").evaluate_split("test").values["accuracy"] >= 95.0
 
 
 class TestDegrees:
