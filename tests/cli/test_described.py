@@ -57,7 +57,7 @@ class TestRecipes:
 
     def test_classes_of_texts_come_beside_the_vocabulary(self, info: Said) -> None:
         said = info(RECIPES / "sst2.yaml")["parameters"]
-        assert said.endswith("with a vocabulary of 16,000 and 129 for each class")
+        assert said.endswith("with a vocabulary of 16,000 and 257 for each class")
 
     def test_memory_is_estimated_and_odd_settings_are_named(self, info: Said, config: RunConfig, tmp_path: Path) -> None:
         recipe = tmp_path / "odd.yaml"
