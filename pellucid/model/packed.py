@@ -32,9 +32,8 @@ from pellucid.model.transformer import Transformer
 ModelType = TypeVar("ModelType", bound=Transformer)
 
 SMALL = 1 << 17  # numbers of a float32 matrix up to which oneDNN takes longer to be called than it saves
-SMALL_ALONE = 1 << 18  # the same where a single row is multiplied
 WIDE = 1 << 12  # outputs, such as a vocabulary's, from which on oneDNN's products in 8 bits take less time than torch's others
-SMALL_TOGETHER = 1 << 18  # numbers up to which three matrices are put together: they are copied, and kept besides
+SMALL_TOGETHER = 1 << 19  # numbers up to which three matrices are put together: they are copied, and kept besides
 
 
 class PackedLinear(nn.Module):
@@ -56,13 +55,11 @@ class PackedLinear(nn.Module):
         # inside a function, so that it is no tensor of the module's: it can be neither moved nor written down
         packed = torch.ops.mkldnn._reorder_linear_weight(self.weight)
         self._multiply = partial(_multiply, packed)
-        full = self.weight.dtype == torch.float32
-        self._small, self._small_alone = (full and self.weight.numel() <= most for most in (SMALL, SMALL_ALONE))
+        self._small = self.weight.dtype == torch.float32 and self.weight.numel() <= SMALL
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., N)."""
-        plain = self._small or (self._small_alone and x.numel() == self.in_features)
-        if plain or torch.compiler.is_compiling():
+        if self._small or torch.compiler.is_compiling():
             return F.linear(x, self.weight, self.bias)
         return self._multiply(x, self.bias)
 

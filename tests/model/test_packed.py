@@ -46,9 +46,9 @@ def test_a_packed_product_is_the_library_s(rows: int, bias: bool) -> None:
     torch.testing.assert_close(PackedLinear(weight, added)(x), F.linear(x, weight, added), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("outputs", "inputs"), [(300, 400), (500, 512), (700, 512)])
+@pytest.mark.parametrize(("outputs", "inputs"), [(300, 400), (700, 512)])
 def test_matrices_of_every_size_give_the_library_s_numbers(outputs: int, inputs: int) -> None:
-    """Small ones are multiplied as they are, middling ones with a single row only, large ones always in the other layout."""
+    """Small ones are multiplied as they are, large ones in the other layout."""
     torch.manual_seed(outputs)
     weight, bias = torch.randn(outputs, inputs) / inputs**0.5, torch.randn(outputs)
     layer = PackedLinear(weight, bias)
