@@ -52,10 +52,10 @@ class PackedLinear(nn.Module):
         self.out_features, self.in_features = weight.shape
         self.register_buffer("weight", weight.detach())
         self.register_buffer("bias", None if bias is None else bias.detach())
-        # inside a function, so that it is no tensor of the module's: it can be neither moved nor written down
-        packed = torch.ops.mkldnn._reorder_linear_weight(self.weight)
-        self._multiply = partial(_multiply, packed)
         self._small = self.weight.dtype == torch.float32 and self.weight.numel() <= SMALL
+        if not self._small:
+            # inside a function, so that it is no tensor of the module's: it can be neither moved nor written down
+            self._multiply = partial(_multiply, torch.ops.mkldnn._reorder_linear_weight(self.weight))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., N)."""
