@@ -387,9 +387,9 @@ class RunConfig:
         some = '"class" or "mean"' if model.recurrent.cell == "none" else '"last" or "mean"'
         text = f"the task {task} needs " + (some if kind.pools else '"none"')
         rules.require(pools == kind.pools, "model.head.pool", text)
-        named = task == "classification" and self.data.labels != "degrees"
+        of_texts = task == "classification" and self.data.labels != "degrees"
         text = "compares the probabilities of a text's classes: it is for the task classification, without degrees"
-        rules.require(named or not self.training.r_drop, "training.r_drop", text)
+        rules.require(of_texts or not self.training.r_drop, "training.r_drop", text)
         if kind.classes:
             rules.require(model.tie == "none", "model.tie", f'the task {task} needs "none": its outputs are no words')
 

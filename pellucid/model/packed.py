@@ -33,14 +33,14 @@ ModelType = TypeVar("ModelType", bound=Transformer)
 
 SMALL = 1 << 17  # numbers of a float32 matrix up to which oneDNN takes longer to be called than it saves
 WIDE = 1 << 12  # outputs, such as a vocabulary's, from which on oneDNN's products in 8 bits take less time than torch's others
-SMALL_TOGETHER = 1 << 19  # numbers up to which three matrices are put together: they are copied, and kept besides
+SMALL_FUSED = 1 << 19  # numbers up to which the projections of self-attention are fused: they are copied, and kept besides
 
 
 class PackedLinear(nn.Module):
-    """``x W^T + b`` with W laid out for oneDNN, in float32 or bfloat16. It cannot learn.
+    """``x W^T + b`` with W laid out for oneDNN, in float32 or bfloat16, unless it is small. It cannot learn.
 
     Args:
-        weight: (N, K), kept besides: compiled steps read it as it is.
+        weight: (N, K), kept besides: compiled steps read it as it is, and so do all where it is small.
         bias: (N,), or ``None``.
     """
 
@@ -103,7 +103,7 @@ class Int8Linear(nn.Module):
         return out
 
 
-class Together(MultiHeadAttention):
+class FusedProjections(MultiHeadAttention):
     """Self-attention whose queries, keys and values come out of one product.
 
     Args:
@@ -162,7 +162,7 @@ def packed(model: ModelType) -> ModelType:
     elsewhere = model.weight("output").device.type != "cpu" or not torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if elsewhere or model.head.product is not None:
         return model
-    return _with(PackedLinear, model, SMALL_TOGETHER)
+    return _with(PackedLinear, model, SMALL_FUSED)
 
 
 def quantised(model: ModelType) -> ModelType:
@@ -184,24 +184,24 @@ def _with(make: Callable[[Tensor, Tensor | None], nn.Module], model: ModelType, 
     Queries, keys and values of self-attention come out of one product where it has at most ``largest`` numbers.
     """
     blocks = [module for module in model.modules() if isinstance(module, Block)]
-    together = [_put_together(block.self_attn, largest) for block in blocks]
-    gone = {id(part) for parts in together for part in parts}
+    fused = [_fusable(block.self_attn, largest) for block in blocks]
+    gone = {id(part) for parts in fused for part in parts}
     made: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     for module in model.modules():
         if type(module) is nn.Linear and id(module) not in gone:
             made[id(module)] = make(module.weight, module.bias)
     found = copy.deepcopy(model, made)
     found.head.product = make(model.weight("output"), model.head.bias)
-    for block, parts in zip((module for module in found.modules() if isinstance(module, Block)), together, strict=True):
+    for block, parts in zip((module for module in found.modules() if isinstance(module, Block)), fused, strict=True):
         if parts:
             weight = torch.cat([part.weight for part in parts])
             bias = None if parts[0].bias is None else torch.cat([part.bias for part in parts])
-            block.self_attn = Together(block.self_attn, make(weight, bias))
+            block.self_attn = FusedProjections(block.self_attn, make(weight, bias))
     return found.eval()
 
 
-def _put_together(attention: MultiHeadAttention, largest: float) -> list[nn.Linear]:
-    """The projections of queries, keys and values, if they can become one product; else none."""
+def _fusable(attention: MultiHeadAttention, largest: float) -> list[nn.Linear]:
+    """The projections of queries, keys and values, if they can be fused; else none."""
     parts = [attention.query, attention.key, attention.value]
     linear = [part for part in parts if type(part) is nn.Linear]
     same = len(linear) == 3 and len({part.bias is None for part in linear}) == 1

@@ -52,7 +52,7 @@ class Memory:
 
 
 def largest_batch(config: RunConfig, rows: int | None = None) -> BatchShape:
-    """The shape of the largest batch that ``training.batch_tokens`` allows.
+    """The shape of the largest batch that ``training.batch_tokens`` allows; with R-Drop a batch is read twice at once.
 
     Args:
         config: of the run.
@@ -65,7 +65,8 @@ def largest_batch(config: RunConfig, rows: int | None = None) -> BatchShape:
     length = max(1, min(tokens // rows, longest))
     source = 0 if model.architecture == "decoder" else squares or length
     target = min(longest, config.data.max_length + 1) if squares and model.architecture == "encoder-decoder" else length
-    return BatchShape(rows, source, source if model.architecture == "encoder" else target)
+    readings = 2 if config.training.r_drop else 1
+    return BatchShape(rows * readings, source, source if model.architecture == "encoder" else target)
 
 
 def needed(config: RunConfig, n_weights: int, shape: BatchShape, *, learning: int | None = None, sharers: int = 1) -> Memory:

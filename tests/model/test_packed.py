@@ -12,7 +12,7 @@ from torch import nn
 from pellucid.base.config import ModelConfig, StackConfig
 from pellucid.base.errors import UsageError
 from pellucid.model.build import build, initialise
-from pellucid.model.packed import WIDE, Int8Linear, PackedLinear, Together, packed, quantised
+from pellucid.model.packed import WIDE, FusedProjections, Int8Linear, PackedLinear, packed, quantised
 from pellucid.model.transformer import DecoderOnly, EncoderDecoder
 
 
@@ -77,7 +77,7 @@ def test_queries_keys_and_values_of_self_attention_come_out_of_one_product(
     initialise(model, 6)
     assert isinstance(model, DecoderOnly)
     found = make(model.eval())
-    assert all(isinstance(layer.self_attn, Together) for layer in found.decoder.layers)
+    assert all(isinstance(layer.self_attn, FusedProjections) for layer in found.decoder.layers)
     ids = torch.randint(1, 23, (3, 6), generator=torch.Generator().manual_seed(4))
     seen: list[dict[str, torch.Tensor]] = [{}, {}]
     with torch.no_grad():

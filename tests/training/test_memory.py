@@ -234,6 +234,12 @@ class TestLargestBatch:
         config = RunConfig(task="picture_classification", model=shape, training=TrainingConfig(batch_tokens=2176))
         assert largest_batch(config) == (128, 17, 17)
 
+    def test_of_texts_that_are_read_twice(self) -> None:
+        shape = ModelConfig(architecture="encoder", tie="none", head=HeadConfig(pool="mean"), max_length=32)
+        config = RunConfig(task="classification", model=shape, training=TrainingConfig(batch_tokens=320, r_drop=2.0))
+        assert largest_batch(config) == (20, 32, 32)
+        assert largest_batch(config, rows=16) == (32, 20, 20)
+
 
 def test_room_for_checkpoints() -> None:
     """Two kept and one being written, with moments; three averaged and one; ten for later; two of the model."""
