@@ -36,7 +36,7 @@ class Contender:
     Args:
         engine: "ours", "transformers", "ctranslate2" or "memory".
         precision: of the products.
-        compiled: steps for one sentence are compiled (ours).
+        compiled: steps are compiled (ours).
         workers: sentences are shared out among so many, each with one thread; 1: one worker with the threads that are tried.
     """
 
@@ -54,7 +54,7 @@ OURS = [Contender("ours", precision, compiled) for precision in ("float32", "int
 OURS += [Contender("ours", "bfloat16")]
 PEERS = [Contender("transformers"), Contender("ctranslate2"), Contender("ctranslate2", "int8")]
 MEMORY = Contender("memory")
-WHOLE = [Contender("ours", "int8", workers=2), Contender("ctranslate2", "int8", workers=2)]
+WHOLE = [Contender("ours", "int8", compiled=True, workers=2), Contender("ctranslate2", "int8", workers=2)]
 
 
 def main() -> None:
@@ -126,7 +126,7 @@ def compare(size: str, speeds: dict[str, dict[str, list[float]]]) -> list[dict[s
                     continue
                 rows.append(
                     {
-                        "case": f"{size} {case}",
+                        "case": f"{size} {case}" + (", whole machine" if one.workers > 1 else ""),
                         "peer": f"{peer.engine}-{peer.precision}" if peer.engine == "ctranslate2" else peer.engine,
                         "precision": one.precision,
                         "compiled": one.compiled,

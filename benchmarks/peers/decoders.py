@@ -224,7 +224,7 @@ def memory_limit(folder: Path, threads: int) -> float:
 
 
 def _worker(size: str, folder: Path, barrier: Any, answers: Any) -> None:
-    decode = ours(size, folder, "int8", compiled=False, threads=1)
+    decode = ours(size, folder, "int8", compiled=True, threads=1)
     sources = json.loads((folder / "sources.json").read_text(encoding="utf-8"))[:32]
     decode(sources, 1)
     barrier.wait()

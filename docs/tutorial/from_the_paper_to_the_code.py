@@ -457,7 +457,8 @@ assert not agree(other_logits[3], get("logits")[3])
 
 # The same position by position, with keys and values of the earlier ones kept: `pellucid/model/cache.py`. (What makes such a
 # step quick and changes nothing of it stands apart: `pellucid/model/packed.py`, `pellucid/model/few_rows.py`,
-# `pellucid/model/ranking.py` and `pellucid/model/compiled.py`.)
+# `pellucid/model/many_rows.py`, `pellucid/model/ranking.py`, `pellucid/model/compiled_step.py` and
+# `pellucid/model/compiled.py`.)
 with torch.no_grad():
     state = model.start(model.encode(source))
     steps = [model.step(target[:, t : t + 1], state)[0] for t in range(5)]  # (1, 1, V) each

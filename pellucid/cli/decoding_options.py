@@ -53,7 +53,7 @@ MODELS = (
     click.option("--ensemble", metavar="MODEL", type=FILE, multiple=True, help="Let this model vote, too; several times."),
     click.option("--draft", metavar="MODEL", type=FILE, help="A small model that proposes tokens: the same text, sooner."),
     click.option("--precision", type=PRECISIONS, default="float32", help="Of the weights while they are used."),
-    click.option("--compile", "compiled", is_flag=True, help="Compile steps for one text at a time: half a minute, once."),
+    click.option("--compile", "compiled", is_flag=True, help="Compile the steps: half a minute, once."),
 )
 FORMS = (
     click.option("--scores", is_flag=True, help="Give the score with each output; with --jsonl of every token, too."),

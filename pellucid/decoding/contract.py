@@ -67,10 +67,10 @@ class Choosing(State, Protocol):
         ...
 
     def best_sums(self, ids: Tensor, never: Tensor, totals: Tensor, /) -> tuple[Tensor, Tensor, Tensor]:
-        """Takes in ids (R, 1) of the R beams of one sentence, whose sums of log probabilities so far are ``totals`` (1, R).
+        """Takes in ids (R, 1) of K beams a sentence, whose sums of log probabilities so far are ``totals`` (B, K).
 
         Returns:
-            The 2 R largest sums with a next token that is not of ``never``, best first, and beam and token of each: (1, 2 R)
-            each. Of equal sums the lower beam, then the lower token comes first.
+            Of each sentence the 2 K largest sums with a next token that is not of ``never``, best first, and beam and token of
+            each: (B, 2 K) each. Of equal sums the lower beam, then the lower token comes first.
         """
         ...

@@ -97,7 +97,8 @@ class Summed(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if function is F.linear and math.prod(args[0].shape[:-1]) <= FEW:
+        rows = math.prod(args[0].shape[:-1]) if function is F.linear else None
+        if isinstance(rows, int) and rows <= FEW:  # no int: while a step of any number of rows is traced
             return product(*args, **kwargs)
         if function in (torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__) and args[0].shape[-2] <= FEW:
             return matmul(*args)

@@ -57,6 +57,11 @@ class PackedLinear(nn.Module):
             # inside a function, so that it is no tensor of the module's: it can be neither moved nor written down
             self._multiply = partial(_multiply, torch.ops.mkldnn._reorder_linear_weight(self.weight))
 
+    @property
+    def packed(self) -> Tensor | None:
+        """W as oneDNN reads it; ``None``: it is small."""
+        return None if self._small else self._multiply.args[0]
+
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., N)."""
         if self._small or torch.compiler.is_compiling():
@@ -73,8 +78,8 @@ class Int8Linear(nn.Module):
     """``x W^T + b`` with W in 8 bits: a quarter of the memory to read, and four numbers where the processor had one.
 
     A weight is an integer from -127 to 127, with a scale for each output (the largest weight of its row over 127). What is
-    multiplied with it is rounded to 8 bits as it comes, with one scale for all of it; sums are exact. In a compiled step only
-    the weights are in 8 bits: with few rows the time goes into reading them.
+    multiplied with it is rounded to 8 bits as it comes, with one scale for all of it; sums are exact. In a compiled step of
+    one sentence only the weights are in 8 bits: with few rows the time goes into reading them.
 
     Args:
         weight: (N, K).

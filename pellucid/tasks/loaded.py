@@ -85,10 +85,11 @@ class Loaded(Generic[ModelType]):
         return other
 
     def compile(self, *beams: int) -> None:
-        """Compile the steps of searches so wide (1: greedy search and drawing), or find them compiled in the user's cache.
+        """From now on the steps of searches so wide (1: greedy search and drawing) are compiled when they are first needed, or
+        found compiled in the user's cache.
 
-        They serve one text at a time, see :class:`pellucid.model.compiled.Compiled`, which says what is raised; a usage error
-        besides where the model is a recurrent network.
+        See :class:`pellucid.model.compiled.Compiled`, which says what is raised; a usage error besides where the model is a
+        recurrent network.
         """
         cell = self.config.model.recurrent.cell
         if cell != "none":

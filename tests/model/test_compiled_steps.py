@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from pellucid.base.config import DecodingConfig, ModelConfig, StackConfig
 from pellucid.base.errors import DataError, UsageError
 from pellucid.decoding.search import search
-from pellucid.model import compiled
+from pellucid.model import compiled_step
 from pellucid.model.build import build, initialise
 from pellucid.model.compiled import Compiled
-from pellucid.model.packed import quantised
+from pellucid.model.packed import Int8Linear, packed, quantised
 from pellucid.model.transformer import DecoderOnly, EncoderDecoder, Transformer
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
@@ -78,11 +79,13 @@ def decoder_only(seed: int = 3) -> DecoderOnly:
     return model
 
 
-def written(model: object, length: int, beams: int = 1, rows: int = 1, new: int = 12) -> list[tuple[tuple[int, ...], float]]:
-    """Outputs and scores for sources of so many tokens."""
+def written(
+    model: object, length: int, beams: int = 1, rows: int = 1, new: int = 12, padded: bool = False
+) -> list[tuple[tuple[int, ...], float]]:
+    """Outputs and scores for sources of so many tokens; with ``padded`` each is one token shorter than the one before."""
     source = torch.randint(2, VOCABULARY, (rows, length), generator=torch.Generator().manual_seed(length))
-    limits, config = torch.full((rows,), new), DecodingConfig(beams=beams)
-    mask = torch.ones_like(source, dtype=torch.bool)
+    limits, config = new - torch.arange(rows) % 4, DecodingConfig(beams=beams)
+    mask = torch.arange(length) < (length - torch.arange(rows) if padded else torch.full((rows,), length))[:, None]
     found = search(model, source, mask, config, start=START, end=0, limits=limits, forbidden=(2, 5))  # type: ignore[arg-type]
     return [(best.ids, best.log_probability) for best, *_ in found]
 
@@ -93,15 +96,14 @@ def assert_same(found: list[tuple[tuple[int, ...], float]], expected: list[tuple
 
 
 @needs_compiler
-def test_an_encoder_decoder_writes_the_same_for_every_length_and_any_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encoder_decoder_writes_the_same_for_every_length(monkeypatch: pytest.MonkeyPatch) -> None:
     model = encoder_decoder()
     fast = Compiled(model, PAIRS, (1, 3))
     for length in (2, 5, 11):
         for beams in (1, 3):
             assert_same(written(fast, length, beams), written(model, length, beams))
-    assert_same(written(fast, 5, beams=3, rows=2), written(model, 5, beams=3, rows=2))  # of several sentences: the model's own
     # The code is there now, and fits another model of this shape.
-    monkeypatch.setattr(compiled, "_compile", lambda *_: pytest.fail("compiled anew"))
+    monkeypatch.setattr(compiled_step, "_compile", lambda *_: pytest.fail("compiled anew"))
     other = encoder_decoder(seed=8)
     assert written(other, 5) != written(model, 5)
     assert_same(written(Compiled(other, PAIRS, (1,)), 5), written(other, 5))
@@ -130,6 +132,34 @@ def test_a_decoder_goes_on_from_a_prompt_and_past_the_room_laid_out_ahead() -> N
 
 
 @needs_compiler
+@pytest.mark.parametrize(("beams", "small"), [(1, True), (3, False)], ids=["greedy, plain", "beams, laid out"])
+def test_many_sentences_are_decoded_at_once_and_leave_one_by_one(
+    beams: int, small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not small:
+        monkeypatch.setattr("pellucid.model.packed.SMALL", 0)
+    model = packed(encoder_decoder())
+    fast = Compiled(model, PAIRS, (beams,))
+    for rows in (2, 3, 7):
+        for padded in (False, True):
+            lengths = len({len(ids) for ids, _ in written(model, 9, beams, rows, padded=padded)})
+            assert lengths > 1  # so that some go on when others have left
+            assert_same(written(fast, 9, beams, rows, padded=padded), written(model, 9, beams, rows, padded=padded))
+    assert_same(written(fast, 9, beams, 3, new=38), written(model, 9, beams, 3, new=38))
+
+
+@needs_compiler
+@pytest.mark.parametrize("beams", [1, 3])
+def test_many_prompts_are_gone_on_with_at_once(beams: int) -> None:
+    model = decoder_only()
+    fast = Compiled(model, ALONE, (beams,))
+    for length in (0, 6):
+        assert_same(written(fast, length, beams, 5, new=75), written(model, length, beams, 5, new=75))
+    # Prompts of several lengths take the model's own step.
+    assert_same(written(fast, 6, beams, 5, padded=True), written(model, 6, beams, 5, padded=True))
+
+
+@needs_compiler
 def test_8_bits_are_compiled_too() -> None:
     model = encoder_decoder()
     exact = written(model, 5)
@@ -140,6 +170,21 @@ def test_8_bits_are_compiled_too() -> None:
     assert score == pytest.approx(written(model, 5)[0][1], rel=0.05)
     [(ids, score)], [(_, expected)] = written(fast, 5, beams=2), written(model, 5, beams=2)
     assert score == pytest.approx(expected, rel=0.05)
+
+
+@needs_compiler
+@pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="the processor has no instruction for products in 8 bits")
+def test_many_sentences_in_8_bits_are_compiled_with_a_scale_for_each_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = quantised(encoder_decoder())
+    fast = Compiled(model, PAIRS, (2,))
+
+    def by_rows(self: Int8Linear, x: torch.Tensor) -> torch.Tensor:
+        step = x.abs().amax(-1, keepdim=True) / 127
+        out = F.linear((x / step).round(), self.weight.float()) * step * self.scale
+        return out if self.bias is None else out + self.bias
+
+    monkeypatch.setattr(Int8Linear, "forward", by_rows)
+    assert_same(written(fast, 9, beams=2, rows=6, padded=True), written(model, 9, beams=2, rows=6, padded=True))
 
 
 @needs_compiler
@@ -162,35 +207,35 @@ def test_half_precision_is_compiled_too() -> None:
 @needs_compiler
 def test_a_damaged_file_in_the_cache_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     model = encoder_decoder()
-    load = compiled._load
+    load = compiled_step._load
     paths: list[Path] = []
 
     def watched(path: Path) -> object:
         paths.append(path)
         return load(path)
 
-    monkeypatch.setattr(compiled, "_load", watched)
+    monkeypatch.setattr(compiled_step, "_load", watched)
     expected = written(Compiled(model, PAIRS, (1,)), 5)
     whole = paths[-1].read_bytes()
     paths[-1].write_bytes(whole[:1000])
     made: list[Path] = []
 
-    def put_back(_step: object, _rows: int, path: Path) -> None:
+    def put_back(_step: object, path: Path) -> None:
         path.write_bytes(whole)
         made.append(path)
 
-    monkeypatch.setattr(compiled, "_compile", put_back)
+    monkeypatch.setattr(compiled_step, "_compile", put_back)
     assert written(Compiled(model, PAIRS, (1,)), 5) == expected
     assert made == paths[-1:]
 
 
 def test_the_oldest_files_of_the_cache_make_room(tmp_path: Path) -> None:
-    for number in range(compiled.KEPT + 2):
+    for number in range(compiled_step.KEPT + 2):
         path = tmp_path / f"{number}.pt2"
         path.touch()
         os.utime(path, (number, number))
-    compiled._make_room(tmp_path)
-    assert len(list(tmp_path.iterdir())) == compiled.KEPT
+    compiled_step._make_room(tmp_path)
+    assert len(list(tmp_path.iterdir())) == compiled_step.KEPT
     assert not (tmp_path / "1.pt2").exists()
 
 
@@ -201,7 +246,7 @@ def test_past_the_last_position_it_says_so() -> None:
 
 
 def test_what_cannot_be_compiled_is_refused() -> None:
-    with pytest.raises(UsageError, match="too many rows for a compiled step"):
+    with pytest.raises(UsageError, match="too many beams for a compiled step"):
         Compiled(encoder_decoder(), PAIRS, (9,))
     with pytest.raises(UsageError, match="steps are compiled for CPUs"):
         Compiled(encoder_decoder().to("meta"), PAIRS, (1,))
@@ -211,5 +256,5 @@ def test_without_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UsageError, match="no no-such-compiler"):
-        Compiled(encoder_decoder(), PAIRS, (1,))
+        written(Compiled(encoder_decoder(), PAIRS, (1,)), 5)
     assert list(tmp_path.iterdir()) == []
