@@ -19,7 +19,8 @@ from pellucid.model.masks import ResolvedMask
 from pellucid.model.packing import Packing
 from pellucid.model.positions import Rotation, rotate
 
-FEW = 8  # queries up to which torch's fused attention is the slower one: a step, also of several beams
+FEW = 8  # queries of a step, also of several beams
+FEW_HEADS = 40  # of all rows, up to which torch's fused attention is the faster one for a step: it is called once
 IN_CACHE = 1 << 19  # numbers of float32 that stay in a processor's cache from one operation to the next
 LONG = 48  # keys from which on it is the faster one on a CPU, also where it is given a mask
 WIDE = 128  # queries from which on causal attention without it takes less time in two halves on a CPU
@@ -93,7 +94,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, score: Score, mask: Resolv
     elif mask is not None and mask.causal_alone and _halves_are_faster(query):
         z = _attend_by_halves(query, key, value, score, mask, dropout)
     else:
-        weights = _softmax(score(query, key), score.scale, None if mask is None else mask.hidden)  # (B, H, T, S)
+        weights = _weights(query, key, score, None if mask is None else mask.hidden)  # (B, H, T, S)
         z = by_groups(dropout(weights), value)  # (B, H, T, K)
     return z if mask is None or mask.alive is None else z * mask.alive.to(z.dtype)
 
@@ -111,8 +112,23 @@ def _attend_by_halves(query: Tensor, key: Tensor, value: Tensor, score: Score, m
     return torch.cat([first, attend(query[:, :, half:], key, value, score, below, dropout)], dim=2)
 
 
+def _weights(query: Tensor, key: Tensor, score: Score, hidden: Tensor | None) -> Tensor:
+    """``softmax(scale * score(query, key) + hidden)``, (B, H, T, S)."""
+    if hidden is None and isinstance(score, DotProduct) and query.shape[1] == key.shape[1] and _in_a_step(query):
+        # Scaled as they are multiplied: a step computes so little that an operation less counts.
+        keys = key.flatten(0, 1).transpose(1, 2)  # (B * H, K, S)
+        scores = torch.baddbmm(query.new_empty(()), query.flatten(0, 1), keys, beta=0, alpha=score.scale)
+        return torch.softmax(scores, dim=-1).view(*query.shape[:3], -1)
+    return _softmax(score(query, key), score.scale, hidden)
+
+
+def _in_a_step(query: Tensor) -> bool:
+    """Whether these are the few queries of a step of decoding on a CPU."""
+    on_cpu = query.device.type == "cpu"
+    return query.shape[2] <= FEW and on_cpu and not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+
+
 def _softmax(scores: Tensor, scale: float, hidden: Tensor | None) -> Tensor:
-    """The weights: ``softmax(scale * scores + hidden)``."""
     if torch.is_autocast_enabled(scores.device.type) and scores.dtype == torch.bfloat16:
         return _HalfSoftmax.apply(scores, scale, hidden)  # type: ignore[no-untyped-call]
     return torch.softmax(scores * scale if hidden is None else torch.add(hidden, scores, alpha=scale), dim=-1)
@@ -161,12 +177,13 @@ def _fused_is_faster(query: Tensor, key: Tensor, score: Score, mask: ResolvedMas
     """Whether torch's fused attention can do it, and sooner than three products of matrices one after the other.
 
     On a CPU it neither drops weights nor learns a bias; in bfloat16 it takes 1.4 times as long as plain products, in training 2
-    to 5 times; below ``LONG`` keys it spends more on reading a mask than it saves; and for a few queries it is twice as slow.
+    to 5 times; below ``LONG`` keys it spends more on reading a mask than it saves; and for the few queries of a step it is up
+    to twice as slow, but twice as fast where there are few heads, too.
     """
     if not isinstance(score, DotProduct) or query.shape[1] != key.shape[1] or query.dtype == torch.bfloat16:
         return False
     if query.shape[2] <= FEW and query.device.type == "cpu":
-        return False
+        return mask is None and query.shape[0] * query.shape[1] <= FEW_HEADS and _in_a_step(query)
     if query.device.type != "cpu" or (dropout.training and dropout.p > 0.0):
         return False
     return mask is None or (key.shape[2] >= LONG and not mask.hidden.requires_grad)
