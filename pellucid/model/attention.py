@@ -183,7 +183,7 @@ def _fused_is_faster(query: Tensor, key: Tensor, score: Score, mask: ResolvedMas
     if not isinstance(score, DotProduct) or query.shape[1] != key.shape[1] or query.dtype == torch.bfloat16:
         return False
     if query.shape[2] <= FEW and query.device.type == "cpu":
-        return mask is None and query.shape[0] * query.shape[1] <= FEW_HEADS and _in_a_step(query)
+        return mask is None and _in_a_step(query) and query.shape[0] * query.shape[1] <= FEW_HEADS
     if query.device.type != "cpu" or (dropout.training and dropout.p > 0.0):
         return False
     return mask is None or (key.shape[2] >= LONG and not mask.hidden.requires_grad)
