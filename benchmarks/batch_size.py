@@ -21,6 +21,7 @@ from pellucid.decoding.scoring import log_probabilities
 from pellucid.tasks.translator import Translator
 
 SIZES = (1, 7, 64)
+BEAMS = (1, 5)
 CLOSE = 1e-4
 
 
@@ -29,11 +30,14 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--lines", type=Path, required=True, help="sentences, one a line, UTF-8")
     parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--compile", action="store_true", help="with compiled steps, of one sentence and of many")
     given = parser.parse_args()
     with given.lines.open(encoding="utf-8", newline="\n") as file:
         lines = [line.rstrip("\n") for line in islice(file, given.count)]
     translator = pellucid.load(given.run)
-    record = {f"{beams} beams": compare(translator, lines, beams) for beams in (1, 5)}
+    if given.compile:
+        translator.compile(*BEAMS)
+    record = {f"{beams} beams": compare(translator, lines, beams) for beams in BEAMS}
     print(json.dumps({**record, "machine": machine.describe(), "versions": machine.versions(("torch",))}, indent=2))
 
 
