@@ -48,11 +48,12 @@ class Step(nn.Module):
     out. Between them
 
     - with one row a sentence, (R,) log probability and id of the best token;
-    - with beams, where their sums so far come in, too, (B, K), (B, C + 1) the largest sums, their places in (K, V), and whether
-      two of a sentence are equal.
+    - with beams (B, C + 1) the largest sums of log probabilities, their places in (K, V), and whether two of a sentence are
+      equal.
 
-    With more than one row (L + 1, R) numbers of the rows that hold the positions of each come in. Of many sentences that read
-    something (B,) numbers of those that are left come in, and (N, S) which positions of the source are real.
+    With beams, and of many sentences, there come in besides: (L + 1, R) which row holds a position of a row, and (B, K) the
+    sums so far. Of many sentences that read something also: (B,) numbers of those that are left, and (N, S) which positions of
+    the sources are real.
 
     Args:
         model: it shares the weights.

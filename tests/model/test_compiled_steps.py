@@ -187,6 +187,14 @@ def test_many_sentences_in_8_bits_are_compiled_with_a_scale_for_each_row(monkeyp
     assert_same(written(fast, 9, beams=2, rows=6, padded=True), written(model, 9, beams=2, rows=6, padded=True))
 
 
+def test_without_an_instruction_for_8_bits_batches_take_the_model_s_own_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    model = quantised(encoder_decoder())
+    fast = Compiled(model, PAIRS, (1, 3))
+    monkeypatch.setattr(compiled_step, "_load", lambda _: pytest.fail("looked for compiled code"))
+    assert written(fast, 9, beams=3, rows=4) == written(model, 9, beams=3, rows=4)
+
+
 @needs_compiler
 def test_models_of_one_shape_that_compute_otherwise_do_not_share_code() -> None:
     config = replace(PAIRS, activation="gelu")  # no weight has another shape
