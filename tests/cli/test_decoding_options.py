@@ -425,4 +425,4 @@ class TestPrecision:
 
     def test_more_beams_than_a_compiled_step_has_room_for(self, pellucid: Run, said: Said, model: Path) -> None:
         assert pellucid("translate", model, "--beams", "9", "--compile") == 2
-        assert "too many rows for a compiled step" in said()
+        assert "too many beams for a compiled step" in said()
