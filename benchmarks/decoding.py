@@ -8,7 +8,8 @@ better of the two counts: small products are faster alone. Outputs in float32 mu
 ``memory`` is no contender but a limit: a step of the base model takes at least the time to read its weights (the smaller
 models stay in caches).
 
-``whole``: the whole machine, batches of 32 in 8 bits: CTranslate2 with two workers of one thread, ours with two processes.
+``whole``: the whole machine, batches of 32 in 8 bits: CTranslate2 with two workers of one thread, ours with two processes
+whose steps are compiled.
 """
 
 from __future__ import annotations

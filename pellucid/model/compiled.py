@@ -49,7 +49,7 @@ class Compiled:
         if device.type != "cpu":
             raise UsageError("steps are compiled for CPUs", where="device", expected="cpu", found=device)
         in_8_bits = any(isinstance(module, Int8Linear) for module in model.modules())
-        self._batches = not in_8_bits or (torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported())  # type: ignore[no-untyped-call]
+        self._compiles_batches = not in_8_bits or (torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported())  # type: ignore[no-untyped-call]
         self._made: dict[tuple[int, bool], tuple[Step, Any]] = {}
 
     def encode(self, source: Tensor, mask: Tensor) -> Memory | Prompt:
@@ -60,7 +60,7 @@ class Compiled:
         """The state before the first step."""
         state = self.model.start(memory, beams)  # type: ignore[arg-type]
         many = state.rows > beams or state.memory_mask is not None
-        if beams not in self.beams or state.keys is not None or (many and not self._batches):
+        if beams not in self.beams or state.keys is not None or (many and not self._compiles_batches):
             return state
         return CompiledState(state, *self._step(beams, many=many))
 
@@ -171,8 +171,9 @@ class CompiledState:
             self._store = torch.cat((self._store, torch.empty_like(self._store)))
             self._order = torch.cat((self._order, self._own.expand_as(self._order)))
         order = [self._order[: self.length + 1], totals] if self._many or self.beams > 1 else []
-        ids = ids.view(-1, self.beams)
-        *found, fresh = self._run([ids, self._store[: self.length + 1], self._barred, *self._memory, *order, *self._read])
+        *found, fresh = self._run(
+            [ids.view(-1, self.beams), self._store[: self.length + 1], self._barred, *self._memory, *order, *self._read]
+        )
         self._store[self.length, : self.rows] = fresh
         self.length += 1
         return found
