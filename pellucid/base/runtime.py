@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import itertools
 import math
+import mmap
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds granted, and in how many: "200000 100000" or "max 100000"
+_LINE, _LARGE_PAGE = 64, 2 << 20  # bytes of a line of the caches, and of a large page
 _BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")  # best first
 
 
@@ -88,6 +92,29 @@ def keep_memory() -> bool:
         return False
     trim_threshold, mmap_max = -1, -4  # the numbers of malloc.h
     return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, -1))
+
+
+def into_large_pages(tensors: Iterable[torch.Tensor]) -> None:
+    """Move tensors on the CPU, which may share nothing, side by side into memory of large pages, where the system has them.
+
+    A step of one sentence reads all weights and does little else. From pages of 2 MiB they come faster than from those of
+    4 KiB that a mapped file has.
+    """
+    import torch
+
+    if not hasattr(mmap, "MADV_HUGEPAGE"):  # Linux
+        return
+    moved = list(tensors)
+    places = list(itertools.accumulate((-(-one.nbytes // _LINE) * _LINE for one in moved), initial=0))
+    try:
+        memory = mmap.mmap(-1, places[-1] + _LARGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    except OSError:  # no room, or no such pages: they stay where they are
+        return
+    whole = torch.frombuffer(memory, dtype=torch.uint8)
+    whole = whole[-whole.data_ptr() % _LARGE_PAGE :]
+    for one, at in zip(moved, places, strict=False):
+        one.data = whole[at : at + one.nbytes].view(one.dtype).view(one.shape).copy_(one)
 
 
 def _find_device() -> str:

@@ -11,7 +11,7 @@ from math import isnan
 import torch
 from torch import Tensor
 
-from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError, has_ended
+from pellucid.decoding.hypothesis import Hypothesis, NothingToChooseError
 from pellucid.decoding.rules import Written
 from pellucid.model.ranking import largest
 
@@ -41,8 +41,9 @@ class Greedy:
         """Takes log probability and id of each row's token, (R,) each, gives what ``choose`` gives."""
         self.totals = self.totals + values
         self.tokens = torch.cat((self.tokens, ids[:, None]), dim=1)  # (R, T + 1)
-        at_limit = self.limits <= self.tokens.shape[1]
-        going_on = ~has_ended(ids, self.end) & ~at_limit & (self.totals > -torch.inf)  # NaN: False
+        going_on = (self.limits > self.tokens.shape[1]) & (self.totals > -torch.inf)  # NaN: False
+        if self.end is not None:
+            going_on &= ids != self.end
         if going_on.all():
             return None, ids
         self._finish((~going_on).nonzero().flatten())

@@ -6,9 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor
-
 from pellucid.base.errors import ModelError
 
 Reason = Literal["end", "length"]
@@ -38,11 +35,6 @@ class Hypothesis:
         ended = tokens[-1] == end
         ids = tuple(tokens[:-1] if ended else tokens)
         return cls(ids, log_probability / penalty(len(tokens)), log_probability, "end" if ended else "length")
-
-
-def has_ended(ids: Tensor, end: int | None) -> Tensor:
-    """Where the tokens of any shape are the end token; nowhere if there is none."""
-    return torch.zeros_like(ids, dtype=torch.bool) if end is None else ids == end
 
 
 class NothingToChooseError(ModelError):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pellucid.base.config import RunConfig
 from pellucid.base.errors import ModelError, UsageError
+from pellucid.base.runtime import into_large_pages
 from pellucid.model.compiled import Compiled
 from pellucid.model.packed import packed
 from pellucid.model.transformer import DecoderOnly, EncoderDecoder, EncoderOnly
@@ -97,6 +98,8 @@ class Loaded(Generic[ModelType]):
             raise UsageError(what, where="--compile", found=cell, advice=advice)
         self._compiled = beams
         self._prepared = (None, self.model)
+        if self.device.type == "cpu":
+            into_large_pages([*self.model.parameters(), *self.model.buffers()])
         self.writing_model()
 
     def writing_model(self) -> Any:

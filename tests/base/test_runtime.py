@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import subprocess
 import sys
@@ -132,3 +133,31 @@ def test_memory_is_kept_for_reuse() -> None:
 def test_elsewhere_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     assert not runtime.keep_memory()
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="large pages are Linux's")
+def test_tensors_lie_side_by_side_in_large_pages() -> None:
+    kept = torch.nn.Parameter(torch.randn(700, 999))
+    narrow, empty, single = torch.arange(-9, 9, dtype=torch.int8), torch.empty(0, 3), torch.tensor(0.5)
+    turned = torch.randn(5, 7).T
+    tensors = [kept, narrow, empty, single, turned]
+    expected = [tensor.clone() for tensor in tensors]
+
+    runtime.into_large_pages(tensors)
+
+    for found, one in zip(tensors, expected, strict=True):
+        assert torch.equal(found, one)
+    assert kept.requires_grad
+    assert kept.data_ptr() % (2 << 20) == 0
+    assert 0 <= narrow.data_ptr() - kept.data_ptr() - kept.nbytes < 64
+
+
+def test_tensors_stay_where_there_is_no_room_for_them_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("out of memory")
+
+    monkeypatch.setattr(runtime.mmap, "mmap", full)
+    one = torch.randn(4)
+    place = one.data_ptr()
+    runtime.into_large_pages([one])
+    assert one.data_ptr() == place
