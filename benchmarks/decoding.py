@@ -6,7 +6,7 @@ process of its own with one model alive, round after round in turn, with one thr
 better of the two counts: small products are faster alone. Outputs in float32 must be equal, id for id.
 
 ``memory`` is no contender but a limit: a step of the base model takes at least the time to read its weights (the smaller
-models stay in caches).
+models stay in caches). It is timed in one process with the steps that are held against it, in turn.
 
 ``whole``: the whole machine, batches of 32 in 8 bits: CTranslate2 with two workers of one thread, ours with two processes
 whose steps are compiled.
@@ -35,7 +35,7 @@ class Contender:
     """Who decodes.
 
     Args:
-        engine: "ours", "transformers", "ctranslate2" or "memory".
+        engine: "ours", "transformers", "ctranslate2" or "memory"; "steps": ours without what comes before the first step.
         precision: of the products.
         compiled: steps are compiled (ours).
         workers: sentences are shared out among so many, each with one thread; 1: one worker with the threads that are tried.
@@ -54,7 +54,7 @@ class Contender:
 OURS = [Contender("ours", precision, compiled) for precision in ("float32", "int8") for compiled in (False, True)]
 OURS += [Contender("ours", "bfloat16")]
 PEERS = [Contender("transformers"), Contender("ctranslate2"), Contender("ctranslate2", "int8")]
-MEMORY = Contender("memory")
+MEMORY, STEPS = Contender("memory"), Contender("steps", compiled=True)
 WHOLE = [Contender("ours", "int8", compiled=True, workers=2), Contender("ctranslate2", "int8", workers=2)]
 
 
@@ -89,7 +89,10 @@ def _measure(size: str, folder: Path, given: argparse.Namespace) -> dict[str, di
     best_threads: dict[str, dict[str, int]] = {one.name: {} for one in contenders}
     for number in range(given.rounds):
         for one in contenders:
-            fixed = one.compiled or one.engine == "transformers"  # a step is compiled for its threads: that takes its time
+            fixed = one.compiled or one.engine in (
+                "transformers",
+                "memory",
+            )  # a step is compiled for its threads: that takes its time
             tried = [1] if one.workers > 1 else [given.threads] if fixed else sorted({1, given.threads})
             if number:  # what was the better one in the first round is taken again
                 tried = sorted(set(best_threads[one.name].values()))
@@ -98,6 +101,8 @@ def _measure(size: str, folder: Path, given: argparse.Namespace) -> dict[str, di
                 best = max(answers, key=lambda threads: answers[threads][case]["speed"])
                 best_threads[one.name].setdefault(case, best)
                 found[one.name].setdefault(case, []).append(answers[best][case]["speed"])
+                if one == MEMORY:
+                    found.setdefault(STEPS.name, {}).setdefault(case, []).append(answers[best][case]["ours"])
                 if one.precision == "float32" and one != MEMORY:
                     outputs.setdefault(case, {})[one.name] = answers[best][case]["ids"]
             print(f"{size}, round {number + 1}: {one.name}", file=sys.stderr, flush=True)
@@ -117,9 +122,9 @@ def _run(one: Contender, size: str, folder: Path, threads: int) -> dict[str, Any
 def compare(size: str, speeds: dict[str, dict[str, list[float]]]) -> list[dict[str, Any]]:
     """A row for each of ours and each peer: medians, and their ratio (within a round both had the same machine)."""
     rows = []
-    for one in [*OURS, *WHOLE[:1]]:
+    for one in [*OURS, *WHOLE[:1], STEPS]:
         for peer in [*PEERS, *WHOLE[1:], MEMORY]:
-            if (one.workers > 1) != (peer.workers > 1) or (peer == MEMORY and one.precision != "float32"):
+            if (one.workers > 1) != (peer.workers > 1) or (one == STEPS) != (peer == MEMORY):
                 continue
             for case, ours in speeds.get(one.name, {}).items():
                 theirs = speeds.get(peer.name, {}).get(case)
@@ -127,7 +132,8 @@ def compare(size: str, speeds: dict[str, dict[str, list[float]]]) -> list[dict[s
                     continue
                 rows.append(
                     {
-                        "case": f"{size} {case}" + (", whole machine" if one.workers > 1 else ""),
+                        "case": f"{size} {case}"
+                        + (", whole machine" if one.workers > 1 else ", steps" if one == STEPS else ""),
                         "peer": f"{peer.engine}-{peer.precision}" if peer.engine == "ctranslate2" else peer.engine,
                         "precision": one.precision,
                         "compiled": one.compiled,

@@ -22,6 +22,7 @@ VOCABULARIES = {"tiny": 10_000, "small": 8_000, "base": 32_000, "gpt": 65}
 LONGEST = 512  # positions
 SOURCE, NEW, NEW_GPT = 20, 30, 256
 SECONDS = 1.0  # of each case, at least, after a warm-up
+TURNS = 15  # of those that are timed against memory
 
 Decode = Callable[[list[list[int]], int], list[list[int]]]  # sources and beams -> outputs
 
@@ -105,28 +106,38 @@ def scale(model: Any, last: Any) -> None:
 
 def ours(size: str, folder: Path, precision: str, *, compiled: bool, threads: int) -> Decode:
     """Our search, on tensors."""
+    return writes(stepper(size, folder, precision, compiled=compiled, threads=threads), size, NEW_GPT if size == "gpt" else NEW)
+
+
+def stepper(size: str, folder: Path, precision: str, *, compiled: bool, threads: int) -> Any:
+    """Our model, ready for steps."""
     import torch
 
     import pellucid
-    from pellucid.base.config import DecodingConfig
     from pellucid.base.runtime import keep_memory
-    from pellucid.decoding.search import search
 
     torch.set_num_threads(threads)
     keep_memory()
     loaded = pellucid.load(folder / "ours", precision, device="cpu")
     if compiled:
         loaded.compile(*((1,) if size == "gpt" else (1, 5)))
-    stepper = loaded.writing_model()
+    return loaded.writing_model()
+
+
+def writes(model: Any, size: str, new: int) -> Decode:
+    """Our search for so many new tokens."""
+    import torch
+
+    from pellucid.base.config import DecodingConfig
+    from pellucid.decoding.search import search
 
     def decode(sources: list[list[int]], beams: int) -> list[list[int]]:
         config = DecodingConfig(beams=beams, length_penalty="none")
-        new = NEW_GPT if size == "gpt" else NEW
         source = torch.tensor([one[:0] if size == "gpt" else one for one in sources], dtype=torch.int64)
         start = torch.tensor([one[0] if size == "gpt" else START for one in sources])
         limits = torch.full((len(sources),), new)
         mask = torch.ones_like(source, dtype=torch.bool)
-        found = search(stepper, source, mask, config, start=start, end=None, limits=limits, forbidden=(END,))
+        found = search(model, source, mask, config, start=start, end=None, limits=limits, forbidden=(END,))
         return [list(best.ids) for best, *_ in found]
 
     return decode
@@ -201,26 +212,41 @@ def measure(decode: Decode, size: str, folder: Path, together: int | None = None
     return found
 
 
-def memory_limit(folder: Path, threads: int) -> float:
-    """Tokens a second if nothing but reading the weights of a step took time, at the best speed of two ways to read 1 GiB."""
+def against_memory(size: str, folder: Path, threads: int) -> dict[str, Any]:
+    """Steps a second of greedy search, compiled, in float32, and as many as there would be if nothing but reading the weights
+    of a step took time, at the better speed of two ways to read 1 GiB.
+
+    All in turn in one process: what memory gives changes from minute to minute. A step is what a longer output takes more than
+    a shorter one: the encoder, which has all the arithmetic, is not in it.
+    """
     import torch
 
+    model = stepper(size, folder, "float32", compiled=True, threads=threads)
+    sources = json.loads((folder / "sources.json").read_text(encoding="utf-8"))[:1]
+    many, few = torch.ones(2**14, 2**14), torch.ones(2**14)
+    shorter, longer = writes(model, size, 1), writes(model, size, 1 + NEW)
+    timed: dict[str, Callable[[], Any]] = {"sum": many.sum, "product": lambda: many @ few}
+    timed |= {"shorter": lambda: shorter(sources, 1), "longer": lambda: longer(sources, 1)}
+    seconds: dict[str, list[float]] = {name: [] for name in timed}
+    for _ in range(TURNS + 1):
+        for name, run in timed.items():
+            began = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - began)
+    taken = {name: statistics.median(times[1:]) for name, times in seconds.items()}  # the first was the warm-up
+    limit = many.nbytes / min(taken["sum"], taken["product"]) / read_in_a_step(folder)
+    return {"greedy 1": {"speed": limit, "ours": NEW / (taken["longer"] - taken["shorter"]), "ids": None}}
+
+
+def read_in_a_step(folder: Path) -> int:
+    """Bytes of the weights that a step reads."""
     import pellucid
 
-    torch.set_num_threads(threads)
     model = pellucid.load(folder / "ours", device="cpu").model
     # Keys and values of the source are computed once, and of the embeddings a step reads one row.
     once = (".cross_attn.key.", ".cross_attn.value.")
     read = [weight for name, weight in model.decoder.named_parameters() if not any(part in name for part in once)]
-    size = sum(weight.nbytes for weight in [*read, model.weight("output")])
-    many, few = torch.ones(2**14, 2**14), torch.ones(2**14)
-    seconds = []
-    for reading in (many.sum, lambda: many @ few):
-        for _ in range(10):
-            began = time.perf_counter()
-            reading()
-            seconds.append(time.perf_counter() - began)
-    return many.nbytes / min(seconds) / size
+    return sum(weight.nbytes for weight in [*read, model.weight("output")])
 
 
 def _worker(size: str, folder: Path, barrier: Any, answers: Any) -> None:
@@ -258,7 +284,7 @@ def main() -> None:
     if engine == "ours" and int(workers) > 1:
         found = whole(size, Path(folder), int(workers))
     elif engine == "memory":
-        found = {"greedy 1": {"speed": memory_limit(Path(folder), int(threads)), "ids": None}}
+        found = against_memory(size, Path(folder), int(threads))
     elif engine == "ours":
         found = measure(ours(size, Path(folder), precision, compiled=compiled == "1", threads=int(threads)), size, Path(folder))
     elif engine == "transformers":
