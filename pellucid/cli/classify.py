@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pellucid.cli.options import common
+from pellucid.cli.options import common, voters
 
 if TYPE_CHECKING:
     from pellucid.tasks.classification import Classified
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 @click.argument("inputs", nargs=-1, type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--all", "all_classes", is_flag=True, help="Print the probability of every class.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@voters
 @common
-def classify(model: Path, inputs: tuple[Path, ...], all_classes: bool, as_json: bool) -> None:
+def classify(model: Path, inputs: tuple[Path, ...], all_classes: bool, as_json: bool, ensemble: tuple[Path, ...]) -> None:
     """Say which class each text (one a line, of files or standard input) or each picture file is of.
 
     Printed are the most probable class and its probability, separated by a tab. An empty line gives an empty line.
@@ -31,11 +33,12 @@ def classify(model: Path, inputs: tuple[Path, ...], all_classes: bool, as_json: 
     from pellucid.tasks.needs import need
 
     classifier = need(load(model), "classify", model)
+    others = [need(load(other), "classify", other) for other in ensemble]
     pictures = classifier.config.task == "picture_classification"
     if pictures and not inputs:
         raise click.UsageError("this model classifies pictures: give their files")
     lines: Iterable[Any] = inputs if pictures else (text for path in inputs or (STANDARD_INPUT,) for text in texts(path))
-    for found in answered(lines, classifier.classify):
+    for found in answered(lines, partial(classifier.classify, ensemble=others)):
         if found is None:
             click.echo("")
         else:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from pellucid.base.errors import UsageError
+from pellucid.cli.options import voters
 from pellucid.tasks.glossary import read_glossary
 from pellucid.tasks.request import Request
 
@@ -50,7 +51,7 @@ RULES = (
     click.option("--ban-file", type=FILE, help="Never write the words in this file, one a line."),
 )
 MODELS = (
-    click.option("--ensemble", metavar="MODEL", type=FILE, multiple=True, help="Let this model vote, too; several times."),
+    voters,
     click.option("--draft", metavar="MODEL", type=FILE, help="A small model that proposes tokens: the same text, sooner."),
     click.option("--precision", type=PRECISIONS, default="float32", help="Of the weights while they are used."),
     click.option("--compile", "compiled", is_flag=True, help="Compile the steps: half a minute, once."),

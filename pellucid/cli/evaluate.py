@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from pellucid.cli.options import common
+from pellucid.cli.options import common, voters
 
 
 @click.command()
@@ -19,6 +20,7 @@ from pellucid.cli.options import common
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32")
 @click.option("--output", type=click.Path(path_type=Path), help="Write the translations to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@voters
 @common
 def evaluate(
     model: Path,
@@ -29,12 +31,15 @@ def evaluate(
     precision: str,
     output: Path | None,
     as_json: bool,
+    ensemble: tuple[Path, ...],
 ) -> None:
     """Score MODEL, a run or model directory, on a split of its corpus, or a translator on two aligned files."""
     if (source is None) != (reference is None):
         raise click.UsageError("--source and --reference belong together")
     if source is not None and split is not None:
         raise click.UsageError("give --split, or --source and --reference, not both")
+    if source is not None and ensemble:
+        raise click.UsageError("--ensemble is for models that classify, which are scored on a split")
     from pellucid.base import runtime
     from pellucid.base.files import write_atomically
     from pellucid.tasks.load import load
@@ -42,13 +47,16 @@ def evaluate(
 
     runtime.keep_memory()
     loaded = load(model, precision)
-    search = {} if beams is None else {"beams": beams}
+    search: dict[str, Any] = {} if beams is None else {"beams": beams}
     if source is not None and reference is not None:
         given = {"source": str(source), "reference": str(reference)}
         found = need(loaded, "translate", model).evaluate(_pairs_of_files(source, reference), **search)
     else:
         if search and not loaded.searches:
             raise click.UsageError("--beams is for models whose score needs a search")
+        if ensemble:
+            need(loaded, "classify", model)
+            search["ensemble"] = [load(other, precision) for other in ensemble]
         given = {"split": split or "test"}
         found = loaded.evaluate_split(split or "test", **search)
     if output is not None:

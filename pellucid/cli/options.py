@@ -1,8 +1,9 @@
-"""The options that every verb has."""
+"""The options that every verb has, or several."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,6 +11,14 @@ import click
 from pellucid.base.progress import set_quiet
 
 DEBUG = "--debug"
+
+voters = click.option(
+    "--ensemble",
+    metavar="MODEL",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Let this model vote, too; several times.",
+)
 
 
 def _set_quiet(context: click.Context, parameter: click.Parameter, value: bool) -> None:

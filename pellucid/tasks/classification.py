@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pellucid.base.config import RunConfig
-from pellucid.base.errors import DataError
+from pellucid.base.errors import DataError, UsageError
 from pellucid.data.readers import open_split
 from pellucid.model.transformer import EncoderOnly
 from pellucid.tasks.degrees import degree_loss, degree_of, degree_probabilities
@@ -170,18 +171,61 @@ class Classified:
     degree: float | None = None
 
 
+Voter = TypeVar("Voter", bound=Loaded[EncoderOnly])
+
+
+def voting(one: Voter, others: Sequence[Voter]) -> list[Voter]:
+    """All of them.
+
+    Raises:
+        UsageError: they classify other things, or have other classes.
+    """
+    for other in others:
+        if other.config.task != one.config.task:
+            raise UsageError("the models have different tasks", expected=one.config.task, found=other.config.task)
+        kinds = [f"{', '.join(voter.labels)} ({voter.config.data.labels})" for voter in (one, other)]
+        if kinds[0] != kinds[1]:
+            raise UsageError("the models have different classes", where="ensemble", expected=kinds[0], found=kinds[1])
+    return [one, *others]
+
+
+def averaged(answers: Sequence[Sequence[Classified]]) -> list[Classified]:
+    """What several models together say of each text or picture: the mean of what they hold probable.
+
+    Probabilities are averaged, not their logarithms, as where several models write (:mod:`pellucid.decoding.ensemble`).
+    """
+    if len(answers) == 1:
+        return list(answers[0])
+    found = []
+    for votes in zip(*answers, strict=True):
+        mean = {name: fmean(vote.probabilities[name] for vote in votes) for name in votes[0].probabilities}
+        degrees = [vote.degree for vote in votes if vote.degree is not None]
+        found.append(Classified(max(mean, key=mean.__getitem__), mean, fmean(degrees) if degrees else None))
+    return found
+
+
 class Classifier(Loaded[EncoderOnly]):
-    """The using side: what ``pellucid.load`` returns for a model that classifies texts."""
+    """The using side: what ``pellucid.load`` returns for a model that classifies texts.
+
+    Several of them vote where an ``ensemble`` of others is given. They may be of any sizes, each with a tokenizer of its own.
+    """
 
     @property
     def degrees(self) -> bool:
         """Whether the classes are degrees, in an order."""
         return self.config.data.labels == "degrees"
 
+    def classify(self, texts: str | Sequence[str], ensemble: Sequence[Classifier] = ()) -> list[Classified]:
+        """The class of each text, with the probabilities of all.
+
+        Raises:
+            UsageError: a model of the ensemble has other classes, or another task.
+        """
+        given = [texts] if isinstance(texts, str) else list(texts)
+        return averaged([voter._classify(given) for voter in voting(self, ensemble)])
+
     @torch.inference_mode()
-    def classify(self, texts: str | Sequence[str]) -> list[Classified]:
-        """The class of each text, with the probabilities of all."""
-        texts = [texts] if isinstance(texts, str) else list(texts)
+    def _classify(self, texts: Sequence[str]) -> list[Classified]:
         found: list[Classified | None] = [None] * len(texts)
         for numbers, rows in in_rows(self.tokenizer, texts, self.config.model.max_length):
             source, mask = padded([np.array(row) for row in rows], self.tokenizer.pad or 0)
@@ -192,21 +236,21 @@ class Classifier(Loaded[EncoderOnly]):
                 found[number] = Classified(max(by_name, key=by_name.__getitem__), by_name, degree)
         return [answer for answer in found if answer is not None]
 
-    def evaluate_split(self, name: str) -> Scores:
+    def evaluate_split(self, name: str, ensemble: Sequence[Classifier] = ()) -> Scores:
         """Score the model on a split of the corpus that it was trained on."""
-        return self.evaluate(list(open_split(self.config.data, name)))
+        return self.evaluate(list(open_split(self.config.data, name)), ensemble)
 
-    @torch.inference_mode()
-    def evaluate(self, examples: Sequence[tuple[str, ...]]) -> Scores:
+    def evaluate(self, examples: Sequence[tuple[str, ...]], ensemble: Sequence[Classifier] = ()) -> Scores:
         """Score the model on texts and their labels.
 
         Raises:
             DataError: there are none, or the model does not know a label.
+            UsageError: as :meth:`classify`.
         """
         if not examples:
             raise DataError("there is nothing to score", expected="at least one text with its label", found="none")
         labels = Labels(self.labels)
-        answers = self.classify([text for text, _ in examples])
+        answers = self.classify([text for text, _ in examples], ensemble)
         targets = [labels.id(label) for _, label in examples]
         shares = [list(answer.probabilities.values()) for answer in answers]
         found = {

@@ -19,7 +19,7 @@ from pellucid.base.errors import UsageError
 from pellucid.base.plots import plot_patches
 from pellucid.data.pictures import Pictures
 from pellucid.model.transformer import EncoderOnly
-from pellucid.tasks.classification import Classified
+from pellucid.tasks.classification import Classified, averaged, voting
 from pellucid.tasks.labels import Labels
 from pellucid.tasks.loaded import Scores
 from pellucid.tasks.model_card import card
@@ -89,16 +89,24 @@ class PictureClassification(OnPictures):
 class PictureClassifier(ReadsPictures[EncoderOnly]):
     """The using side: what ``pellucid.load`` returns for a model that classifies pictures."""
 
-    def classify(self, pictures: PictureSource | Sequence[PictureSource]) -> list[Classified]:
+    def classify(
+        self, pictures: PictureSource | Sequence[PictureSource], ensemble: Sequence[PictureClassifier] = ()
+    ) -> list[Classified]:
         """The class of each picture, with the probabilities of all.
 
         Args:
             pictures: one or several: files, or arrays uint8 (H, W), (H, W, C) or (C, H, W) of the model's size.
+            ensemble: other models, which vote with this one.
 
         Raises:
             DataError: a picture is missing, damaged, or an array of another size.
+            UsageError: a model of the ensemble has other classes, or another task.
         """
-        given, found = many(pictures), []
+        given = many(pictures)
+        return averaged([voter._classify(given) for voter in voting(self, ensemble)])
+
+    def _classify(self, given: Sequence[PictureSource]) -> list[Classified]:
+        found = []
         for first in range(0, len(given), ROWS):
             shares = torch.softmax(self.logits(self.pixels(given[first : first + ROWS])).float(), -1)  # (B, N)
             for row in shares.tolist():
@@ -106,25 +114,29 @@ class PictureClassifier(ReadsPictures[EncoderOnly]):
                 found.append(Classified(max(by_name, key=by_name.__getitem__), by_name))
         return found
 
-    def evaluate_split(self, name: str) -> Scores:
+    def evaluate_split(self, name: str, ensemble: Sequence[PictureClassifier] = ()) -> Scores:
         """Score the model on a split of the corpus that it was trained on."""
-        return self.evaluate(*self.open_split(name))
+        return self.evaluate(*self.open_split(name), ensemble)
 
     @torch.inference_mode()
-    def evaluate(self, pictures: Pictures, labels: Sequence[str]) -> Scores:
+    def evaluate(self, pictures: Pictures, labels: Sequence[str], ensemble: Sequence[PictureClassifier] = ()) -> Scores:
         """Accuracy in percent, and loss in nats, on pictures and their labels.
 
         Raises:
             DataError: the model does not know a label.
+            UsageError: as :meth:`classify`.
         """
         known = Labels(self.labels)
-        targets = torch.tensor([known.id(label) for label in labels], device=self.device)
-        parts = [self.logits(self._numbers(stacked(pictures, some))).float() for some in in_order(len(labels))]
-        logits = torch.cat(parts)  # (B, N)
-        loss = nn.functional.cross_entropy(logits, targets).item()
-        answers = logits.argmax(-1)
+        targets = torch.tensor([known.id(label) for label in labels])
+        shares = torch.stack([voter._shares(pictures, len(labels)) for voter in voting(self, ensemble)]).mean(0)  # (B, N)
+        loss = nn.functional.nll_loss(shares.log(), targets).item()
+        answers = shares.argmax(-1)
         accuracy = 100 * (answers == targets).double().mean().item()
         return Scores({"accuracy": accuracy, "loss": loss}, [self.labels[number] for number in answers.tolist()], len(labels))
+
+    def _shares(self, pictures: Pictures, count: int) -> Tensor:
+        parts = [self.logits(self._numbers(stacked(pictures, some))).double().cpu() for some in in_order(count)]
+        return torch.softmax(torch.cat(parts), -1)
 
     @torch.inference_mode()
     def attention(self, picture: PictureSource) -> Tensor:

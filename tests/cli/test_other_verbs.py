@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from pellucid import load
 from pellucid.base.config import (
@@ -107,6 +110,34 @@ class TestClassify:
         found = json.loads(capsys.readouterr().out)
         assert found["label"] == "pos"
         assert sum(found["probabilities"].values()) == pytest.approx(1.0, abs=1e-6)
+
+    def test_several_models_vote(
+        self, pellucid: Run, feed: Feed, capsys: Capture, run_of: Callable[[Task], Path], tmp_path: Path
+    ) -> None:
+        run, other = run_of("classification"), tmp_path / "other"
+        shutil.copytree(run / "model", other)
+        weights = load_file(other / "model.safetensors")
+        weights["head.bias"] += torch.tensor([99.0, 0.0])
+        save_file(weights, other / "model.safetensors")
+        feed(b"a good film\n")
+        assert pellucid("classify", run, "--json", "--quiet", "--ensemble", other, "--ensemble", other) == 0
+        expected = load(run).classify("a good film", [load(other), load(other)])[0].probabilities
+        assert json.loads(capsys.readouterr().out)["probabilities"] == expected
+        assert expected["neg"] > 0.6
+        assert pellucid("evaluate", run, "--split", "dev", "--json", "--quiet", "--ensemble", other) == 0
+        assert json.loads(capsys.readouterr().out)["accuracy"] < 100.0
+
+    def test_models_that_cannot_vote_are_refused(
+        self, pellucid: Run, feed: Feed, said: Callable[[], str], run_of: Callable[[Task], Path]
+    ) -> None:
+        run = run_of("classification")
+        feed(b"a film\n")
+        assert pellucid("classify", run, "--ensemble", run_of("tagging")) == 2
+        assert "cannot classify" in said()
+        assert pellucid("evaluate", run_of("tagging"), "--ensemble", run) == 2
+        assert "cannot classify" in said()
+        assert pellucid("evaluate", run, "--ensemble", run, "--source", "a", "--reference", "b") == 2
+        assert "--ensemble is for models that classify" in said()
 
     def test_another_models_verb_is_refused(
         self, pellucid: Run, feed: Feed, said: Callable[[], str], run_of: Callable[[Task], Path]

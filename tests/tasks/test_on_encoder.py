@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,7 +33,7 @@ from pellucid.base.config_rules import ConfigProblems
 from pellucid.base.errors import DataError, ModelError, UsageError
 from pellucid.model.build import build, initialise
 from pellucid.model.lora import lora, plain_weights
-from pellucid.tasks.classification import Classification
+from pellucid.tasks.classification import Classification, Classified, Classifier, averaged
 from pellucid.tasks.degrees import degree_loss, degree_of, degree_probabilities
 from pellucid.tasks.labels import Labels
 from pellucid.tasks.masked_lm import hide
@@ -194,6 +195,71 @@ class TestRDrop:
         config = run_config(write(tmp_path / "corpus", rows), "classification", training=training)
         train(replace(config, model=replace(config.model, dropout=0.2)), tmp_path / "run")
         assert pellucid.load(tmp_path / "run").evaluate_split("test").values["accuracy"] >= 95.0
+
+
+@pytest.fixture(scope="module")
+def others(classified: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Classifier]:
+    """Two more, trained for a moment only: one smaller and with letters for tokens, one with degrees for classes."""
+    directory = tmp_path_factory.mktemp("others")
+    short = TrainingConfig(steps=4, batch_tokens=256, validate_every=4)
+    letters = TextConfig(tokenizer="character", vocabulary=40, min_frequency=1)
+    small = ModelConfig(
+        architecture="encoder",
+        d_model=8,
+        encoder=StackConfig(1, 1, 8),
+        tie="none",
+        max_length=64,
+        head=HeadConfig(pool="mean", bias=True),
+    )
+    train(
+        run_config(classified.parent / "corpus", "classification", model=small, text=letters, training=short),
+        directory / "small",
+    )
+    rows = {split: reviews(40, 1, ("0", "1", "2")) for split in ("train", "dev", "test")}
+    data = DataConfig(directory=str(write(directory / "corpus", rows)), labels="degrees")
+    train(run_config(directory / "corpus", "classification", data=data, training=short), directory / "degrees")
+    return [pellucid.load(directory / "small"), pellucid.load(directory / "degrees")]
+
+
+class TestEnsemble:
+    def test_it_is_the_mean_of_what_all_hold_probable(self, classified: Path, others: list[Classifier]) -> None:
+        classifier, texts = pellucid.load(classified), [text for text, _ in reviews(50, 8)]
+        both = classifier.classify(texts, [others[0]])
+        for found, first, second in zip(both, classifier.classify(texts), others[0].classify(texts), strict=True):
+            mean = {name: (first.probabilities[name] + second.probabilities[name]) / 2 for name in ("neg", "pos")}
+            assert found.probabilities == pytest.approx(mean, abs=1e-12)
+            assert found.label == max(mean, key=mean.__getitem__)
+            assert found.degree is None
+
+    def test_its_score_is_that_of_the_mean(self, classified: Path, others: list[Classifier]) -> None:
+        classifier, examples = pellucid.load(classified), reviews(50, 8)
+        answers = classifier.classify([text for text, _ in examples], [others[0]])
+        right = [answer.label == label for answer, (_, label) in zip(answers, examples, strict=True)]
+        nats = [-math.log(answer.probabilities[label]) for answer, (_, label) in zip(answers, examples, strict=True)]
+        found = classifier.evaluate(examples, [others[0]]).values
+        assert found["accuracy"] == pytest.approx(100 * sum(right) / 50)
+        assert found["loss"] == pytest.approx(sum(nats) / 50)
+        assert found["loss"] != pytest.approx(classifier.evaluate(examples).values["loss"], rel=1e-3)
+
+    def test_degrees_are_averaged(self, others: list[Classifier]) -> None:
+        votes = [Classified("0", {"0": 0.7, "1": 0.3}, 0.3), Classified("1", {"0": 0.2, "1": 0.8}, 0.8)]
+        [[found]] = [averaged([[vote] for vote in votes])]
+        assert found.label == "1"
+        assert found.probabilities == pytest.approx({"0": 0.45, "1": 0.55})
+        assert found.degree == pytest.approx(0.55)
+        [alone] = others[1].classify("a film")
+        [twice] = others[1].classify("a film", [others[1]])
+        assert twice.degree == pytest.approx(alone.degree)
+
+    def test_models_that_do_not_fit_are_refused(self, classified: Path, others: list[Classifier], masked: Path) -> None:
+        classifier = pellucid.load(classified)
+        with pytest.raises(UsageError, match="different classes") as caught:
+            classifier.classify("a film", [others[1]])
+        assert "neg, pos" in str(caught.value)
+        assert "degrees" in str(caught.value)
+        with pytest.raises(UsageError, match="different tasks") as caught:
+            classifier.evaluate_split("test", [pellucid.load(masked)])
+        assert "masked_lm" in str(caught.value)
 
 
 class TestDegrees:

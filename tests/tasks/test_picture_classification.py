@@ -269,6 +269,22 @@ class TestUse:
         assert together[0].probabilities[together[0].label] == max(together[0].probabilities.values())
         assert classifier.classify([]) == []
 
+    def test_several_models_vote(self, trained: Path, classifier: PictureClassifier) -> None:
+        other = pellucid.load(trained)
+        with torch.no_grad():
+            other.model.head.bias += torch.tensor([6.0, 0.0, -6.0])
+        images, labels = drawn(40, seed=4)
+        both = classifier.classify(list(images), [other])
+        for found, first, second in zip(both, classifier.classify(list(images)), other.classify(list(images)), strict=True):
+            mean = {name: (share + second.probabilities[name]) / 2 for name, share in first.probabilities.items()}
+            assert found.probabilities == pytest.approx(mean, abs=1e-12)
+        pictures, labels = classifier.open_split("test")
+        found = classifier.evaluate(pictures, labels, [other])
+        answers = classifier.classify([pictures[number] for number in range(len(labels))], [other])
+        assert found.outputs == [answer.label for answer in answers]
+        nats = [-np.log(answer.probabilities[label]) for answer, label in zip(answers, labels, strict=True)]
+        assert found.values["loss"] == pytest.approx(np.mean(nats), rel=1e-5)
+
     def test_a_larger_file_is_brought_to_size(self, classifier: PictureClassifier, tmp_path: Path) -> None:
         [image], [label] = drawn(1, seed=12)
         large = Image.fromarray(image).resize((80, 60), Image.Resampling.NEAREST)
