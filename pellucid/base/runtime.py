@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pellucid.base.config import Precision, RuntimeConfig
 from pellucid.base.errors import UsageError
+from pellucid.base.machine import free_memory
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +99,8 @@ def into_large_pages(tensors: Iterable[torch.Tensor]) -> None:
     """Move tensors on the CPU, which may share nothing, side by side into memory of large pages, where the system has them.
 
     A step of one sentence reads all weights and does little else. From pages of 2 MiB they come faster than from those of
-    4 KiB that a mapped file has.
+    4 KiB that a mapped file has. A mapped file needs no memory of its own: what would take more than half of what is free
+    stays there.
     """
     import torch
 
@@ -106,10 +108,13 @@ def into_large_pages(tensors: Iterable[torch.Tensor]) -> None:
         return
     moved = list(tensors)
     places = list(itertools.accumulate((-(-one.nbytes // _LINE) * _LINE for one in moved), initial=0))
+    free = free_memory()
+    if free is not None and places[-1] > free / 2:
+        return
     try:
         memory = mmap.mmap(-1, places[-1] + _LARGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         memory.madvise(mmap.MADV_HUGEPAGE)
-    except OSError:  # no room, or no such pages: they stay where they are
+    except OSError:  # the system has none
         return
     whole = torch.frombuffer(memory, dtype=torch.uint8)
     whole = whole[-whole.data_ptr() % _LARGE_PAGE :]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 import subprocess
 import sys
@@ -135,7 +134,12 @@ def test_elsewhere_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not runtime.keep_memory()
 
 
-@pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="large pages are Linux's")
+LARGE_PAGES = pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="the system has no large pages"
+)
+
+
+@LARGE_PAGES
 def test_tensors_lie_side_by_side_in_large_pages() -> None:
     kept = torch.nn.Parameter(torch.randn(700, 999))
     narrow, empty, single = torch.arange(-9, 9, dtype=torch.int8), torch.empty(0, 3), torch.tensor(0.5)
@@ -152,12 +156,21 @@ def test_tensors_lie_side_by_side_in_large_pages() -> None:
     assert 0 <= narrow.data_ptr() - kept.data_ptr() - kept.nbytes < 64
 
 
-def test_tensors_stay_where_there_is_no_room_for_them_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError("out of memory")
-
-    monkeypatch.setattr(runtime.mmap, "mmap", full)
-    one = torch.randn(4)
+@LARGE_PAGES
+def test_tensors_stay_where_they_are_without_room_or_large_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = torch.randn(400)
     place = one.data_ptr()
+    monkeypatch.setattr(runtime, "free_memory", lambda: 2 * one.nbytes - 1)
     runtime.into_large_pages([one])
     assert one.data_ptr() == place
+
+    def none(*_: object) -> None:
+        raise OSError("invalid argument")
+
+    monkeypatch.setattr(runtime, "free_memory", lambda: None)
+    monkeypatch.setattr(runtime.mmap, "mmap", none)
+    runtime.into_large_pages([one])
+    assert one.data_ptr() == place
+    monkeypatch.undo()
+    runtime.into_large_pages([one])
+    assert one.data_ptr() != place
