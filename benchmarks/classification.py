@@ -1,7 +1,8 @@
-"""Text classifiers beside a bag of words: ``python -m benchmarks.classification RUN [RUN ...]``.
+"""Text classifiers beside a bag of words: ``python -m benchmarks.classification RUN [RUN ...] [--together N]``.
 
-The runs are of one recipe with several seeds. The baseline is a logistic regression on which words a text holds, trained on the
-same training split; its weight decay is chosen on dev. The test split is scored once.
+The runs are of one recipe with several seeds; with ``--together`` the first N of them vote, then the next N. The baseline is
+a logistic regression on which words a text holds, trained on the same training split; its weight decay is chosen on dev. The
+test split is scored once.
 """
 
 from __future__ import annotations
@@ -28,16 +29,21 @@ Examples = Sequence[tuple[str, ...]]
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.classification", description=__doc__.split("\n")[0])
     parser.add_argument("runs", nargs="+", type=Path, help="directories of finished runs")
+    parser.add_argument("--together", type=int, default=1, metavar="N", help="score N runs as one, in the order given")
     given = parser.parse_args()
+    if given.together < 1 or len(given.runs) % given.together:
+        parser.error(f"--together: {len(given.runs)} runs cannot be shared out in groups of {given.together}")
     classifiers = [pellucid.load(run) for run in given.runs]
     splits = {name: list(open_split(classifiers[0].config.data, name)) for name in ("train", "dev", "test")}
-    found = [classifier.evaluate(splits["test"]).values["accuracy"] for classifier in classifiers]
+    groups = [classifiers[first : first + given.together] for first in range(0, len(classifiers), given.together)]
+    found = [one.evaluate(splits["test"], others).values["accuracy"] for one, *others in groups]
     record = {
+        "models that vote": given.together,
         "test accuracy": [round(accuracy, 2) for accuracy in found],
         "mean": round(statistics.mean(found), 2),
         "standard deviation": round(statistics.stdev(found), 2) if len(found) > 1 else None,
         "bag of words, test accuracy": round(bag_of_words(splits), 2),
-        "seeds": [classifier.config.seed for classifier in classifiers],
+        "seeds": [[classifier.config.seed for classifier in group] for group in groups],
         "machine": machine.describe(),
         "versions": machine.versions(("torch",)),
     }
