@@ -89,10 +89,8 @@ def _measure(size: str, folder: Path, given: argparse.Namespace) -> dict[str, di
     best_threads: dict[str, dict[str, int]] = {one.name: {} for one in contenders}
     for number in range(given.rounds):
         for one in contenders:
-            fixed = one.compiled or one.engine in (
-                "transformers",
-                "memory",
-            )  # a step is compiled for its threads: that takes its time
+            # A step is compiled for its threads, and that takes its time.
+            fixed = one.compiled or one.engine in ("transformers", "memory")
             tried = [1] if one.workers > 1 else [given.threads] if fixed else sorted({1, given.threads})
             if number:  # what was the better one in the first round is taken again
                 tried = sorted(set(best_threads[one.name].values()))
@@ -130,10 +128,10 @@ def compare(size: str, speeds: dict[str, dict[str, list[float]]]) -> list[dict[s
                 theirs = speeds.get(peer.name, {}).get(case)
                 if theirs is None:
                     continue
+                part = ", whole machine" if one.workers > 1 else ", steps" if one == STEPS else ""
                 rows.append(
                     {
-                        "case": f"{size} {case}"
-                        + (", whole machine" if one.workers > 1 else ", steps" if one == STEPS else ""),
+                        "case": f"{size} {case}{part}",
                         "peer": f"{peer.engine}-{peer.precision}" if peer.engine == "ctranslate2" else peer.engine,
                         "precision": one.precision,
                         "compiled": one.compiled,

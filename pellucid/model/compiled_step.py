@@ -218,7 +218,6 @@ def _compile(step: Step, path: Path) -> None:
         options = {
             "aot_inductor.package_constants_in_so": False,
             "pattern_matcher": False,
-            "memory_planning": True,  # what is between is taken in a few pieces: allocating it was a twentieth of a small step
             "cpp.enable_floating_point_contract_flag": "fast",  # multiplies and adds at once: a quarter of a product's time
         }
         made = Path(folder) / "step.pt2"
