@@ -29,7 +29,7 @@ class Greedy:
         self.end, self.penalty = end, penalty
         self.hypotheses: list[list[Hypothesis]] = [[] for _ in limits]
         self.live = list(range(len(limits)))  # sentence of each row
-        self.limits = limits
+        self.limits, self._soonest = limits, _least(limits)
         self.totals = torch.zeros(len(limits), dtype=torch.float64, device=limits.device)  # (R,) log probabilities
         self.tokens = limits.new_empty((len(limits), 0))  # (R, T)
 
@@ -41,15 +41,18 @@ class Greedy:
         """Takes log probability and id of each row's token, (R,) each, gives what ``choose`` gives."""
         self.totals = self.totals + values
         self.tokens = torch.cat((self.tokens, ids[:, None]), dim=1)  # (R, T + 1)
-        going_on = (self.limits > self.tokens.shape[1]) & (self.totals > -torch.inf)  # NaN: False
+        going_on = self.totals > -torch.inf  # NaN: False
         if self.end is not None:
             going_on &= ids != self.end
+        if self.tokens.shape[1] >= self._soonest:
+            going_on &= self.limits > self.tokens.shape[1]
         if going_on.all():
             return None, ids
         self._finish((~going_on).nonzero().flatten())
         rows = going_on.nonzero().flatten()
         self.live = [self.live[row] for row in rows.tolist()]
         self.limits, self.totals, self.tokens = self.limits[rows], self.totals[rows], self.tokens[rows]
+        self._soonest = _least(self.limits)
         return rows, ids[rows]
 
     def written(self) -> Written:
@@ -67,3 +70,8 @@ class Greedy:
             if not total > float("-inf"):
                 raise NothingToChooseError(sentence, len(tokens), bad=isnan(total))
             self.hypotheses[sentence] = [Hypothesis.close(tokens, total, end=self.end, penalty=self.penalty)]
+
+
+def _least(limits: Tensor) -> int:
+    """Before so many tokens no output reaches its limit."""
+    return int(limits.min()) if len(limits) else 0

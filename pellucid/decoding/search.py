@@ -94,8 +94,9 @@ def search(
         NothingToChooseError: the logits are NaN or infinite, or all permitted tokens have probability zero.
     """
     hypotheses: list[list[Hypothesis]] = []
-    for strategy in searching(model, source, mask, config, **asked):
-        hypotheses = strategy.hypotheses
+    with torch.inference_mode():
+        for strategy in _prepared(model, source, mask, config, **asked):
+            hypotheses = strategy.hypotheses
     return hypotheses
 
 
@@ -110,6 +111,18 @@ def searching(
 
     Args, raises: as :func:`search`; what is asked for is checked at once, before the first step.
     """
+    return _each(_prepared(model, source, mask, config, **asked))
+
+
+@torch.inference_mode()  # entered again for every step, so that it does not hold for whoever takes them
+def _each(steps: Iterator[Strategy]) -> Iterator[Strategy]:
+    yield from steps
+
+
+def _prepared(
+    model: Model[MemoryType, StateType], source: Tensor, mask: Tensor, config: DecodingConfig, **asked: Unpack[SearchOptions]
+) -> Iterator[Strategy]:
+    """The steps, not yet begun, of what has been checked."""
     n_best, end, limits = asked.get("n_best", 1), asked["end"], asked.get("limits")
     _check(config, n_best)
     limits = (longest(mask, config) if limits is None else limits).to(source.device)
@@ -127,7 +140,6 @@ def searching(
     return _steps(model, source, mask, strategy, asked["start"], config.beams, restrictions, tracker)
 
 
-@torch.inference_mode()  # entered again for every step, so that it does not hold for whoever takes them
 def _steps(
     model: Model[MemoryType, StateType],
     source: Tensor,

@@ -214,14 +214,23 @@ def _compile(step: Step, path: Path) -> None:
         warnings.simplefilter("ignore")  # torch's own, about itself
         program = torch.export.export(step.eval(), inputs, dynamic_shapes=varying, strict=False)
         from torch._inductor import aoti_compile_and_package
+        from torch._inductor.exc import InductorError
 
         options = {
             "aot_inductor.package_constants_in_so": False,
             "pattern_matcher": False,
             "cpp.enable_floating_point_contract_flag": "fast",  # multiplies and adds at once: a quarter of a product's time
+            # Memory for all that is between is taken at once: piece by piece it was a twentieth of so small a step.
+            "memory_planning": step.beams == 1 and not step.many,
         }
         made = Path(folder) / "step.pt2"
-        aoti_compile_and_package(program, package_path=str(made), inductor_configs=options)
+        try:
+            aoti_compile_and_package(program, package_path=str(made), inductor_configs=options)
+        except InductorError as error:
+            if not isinstance(error.inner_exception, RecursionError):
+                raise
+            # Planning recurses, a few levels a layer: deeper models do without it.
+            aoti_compile_and_package(program, package_path=str(made), inductor_configs={**options, "memory_planning": False})
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, made.read_bytes())
     _make_room(path.parent)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch._inductor
 import torch.nn.functional as F
+from torch._inductor.exc import InductorError
 
 from pellucid.base.config import DecodingConfig, ModelConfig, StackConfig
 from pellucid.base.errors import DataError, UsageError
@@ -18,6 +20,7 @@ from pellucid.decoding.search import search
 from pellucid.model import compiled_step
 from pellucid.model.build import build, initialise
 from pellucid.model.compiled import Compiled
+from pellucid.model.compiled_step import Step
 from pellucid.model.packed import Int8Linear, packed, quantised
 from pellucid.model.transformer import DecoderOnly, EncoderDecoder, Transformer
 
@@ -235,6 +238,32 @@ def test_a_damaged_file_in_the_cache_is_made_anew(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(compiled_step, "_compile", put_back)
     assert written(Compiled(model, PAIRS, (1,)), 5) == expected
     assert made == paths[-1:]
+
+
+@needs_compiler
+def test_a_step_too_deep_for_planning_its_memory_is_compiled_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The compiler of torch plans by recursion, which ends at Python's limit."""
+    asked = []
+
+    def compiler(_: object, *, package_path: str, inductor_configs: dict[str, object]) -> None:
+        asked.append(inductor_configs["memory_planning"])
+        if inductor_configs["memory_planning"]:
+            raise InductorError(RecursionError("maximum recursion depth exceeded"), None)
+        Path(package_path).write_bytes(b"code")
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", compiler)
+    for beams, expected in ((1, [True, False]), (2, [False])):
+        asked.clear()
+        compiled_step._compile(Step(encoder_decoder(), beams, many=False), tmp_path / "step.pt2")
+        assert asked == expected
+        assert (tmp_path / "step.pt2").read_bytes() == b"code"
+
+    def broken(*_: object, **__: object) -> None:
+        raise InductorError(ValueError("another reason"), None)
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", broken)
+    with pytest.raises(InductorError, match="another reason"):
+        compiled_step._compile(Step(encoder_decoder(), 1, many=False), tmp_path / "step.pt2")
 
 
 def test_the_oldest_files_of_the_cache_make_room(tmp_path: Path) -> None:
